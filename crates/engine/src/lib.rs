@@ -1,0 +1,1 @@
+//! The imperative shell: one task per Pod; observe, decide, save, perform.

@@ -1,0 +1,1 @@
+//! Owned-fd wrappers of the kernel calls podling uses. All unsafe code of the project is here.

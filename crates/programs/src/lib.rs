@@ -1,0 +1,1 @@
+//! The static programs embedded in podling: shim, pause, toolbox.

@@ -1,0 +1,1 @@
+//! A volume becomes a host path: one file per kind.
