@@ -1,1 +1,5 @@
 //! Owned-fd wrappers of the kernel calls podling uses. All unsafe code of the project is here.
+
+#![allow(unsafe_code)]
+
+pub mod signalfd;
