@@ -1,1 +1,7 @@
-//! A Pod and its friends once parsed, defaulted and valid. Pure: no IO, no clock.
+//! A Pod and its friends once parsed, defaulted and valid.
+//!
+//! Text becomes a [`manifest::Manifest`] here and nowhere else; whoever holds a [`pod::Pod`] holds one
+//! that Kubernetes would accept, with every default filled in. Nothing in this crate does IO or reads a clock.
+
+pub mod pod;
+pub mod quantity;
