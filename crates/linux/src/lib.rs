@@ -2,4 +2,6 @@
 
 #![allow(unsafe_code)]
 
+pub mod netlink;
+pub mod netns;
 pub mod signalfd;
