@@ -1,0 +1,164 @@
+//! What the daemon and a shim say to each other.
+//!
+//! A frame is `length: u32 LE`, `descriptors: u32 LE`, then `length` bytes of postcard. File descriptors travel
+//! beside the first byte of their frame (SCM_RIGHTS, unix(7)) and are counted in its header, so that a reader
+//! that got several frames in one read still knows whose they are.
+//!
+//! Every request carries an id that its reply repeats. Acting requests also carry a key: the same key asked
+//! again is answered with what the first asking did, so a daemon that died before it read the reply may ask again.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The version that [`Request::Hello`](crate::protocol) carries. Enum variants are only ever appended.
+pub const VERSION: u32 = 1;
+
+/// A moment of the wall clock, in nanoseconds since 1970 (UTC).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct UnixNanos(pub u64);
+
+impl From<UnixNanos> for std::time::SystemTime {
+    fn from(at: UnixNanos) -> Self {
+        std::time::UNIX_EPOCH + std::time::Duration::from_nanos(at.0)
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// The exit code as Kubernetes shows it: the program's own, or 128 + signal.
+    pub code: i32,
+    /// The signal that ended the process, if one did.
+    pub signal: Option<i32>,
+    /// Whether the kernel's out-of-memory killer took a process of the container, be it the first or a child.
+    pub oom_killed: bool,
+    /// When it ended.
+    pub finished_at: UnixNanos,
+}
+
+/// The step of a start that failed; what machines react to is [`StartErrorKind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// Creating, limiting or joining the cgroup.
+    Cgroup,
+    /// Cloning the process or joining namespaces.
+    Namespaces,
+    /// Preparing what the shim holds for the container: staged binds, pipes, the log file.
+    Stage,
+    /// Mounting the root filesystem.
+    Rootfs,
+    /// A mount of the spec.
+    Mount,
+    /// A device node or the console.
+    Device,
+    /// Entering the new root.
+    EnterRoot,
+    /// Masked and read-only paths.
+    Mask,
+    /// A sysctl, the host name, or another setting of a namespace.
+    Setting,
+    /// Standard streams and the terminal.
+    Stdio,
+    /// Resource limits and scores of the process.
+    Limits,
+    /// The working directory.
+    WorkingDirectory,
+    /// User, groups and capabilities.
+    Identity,
+    /// The seccomp filter.
+    Seccomp,
+    /// Executing the program.
+    Exec,
+    /// The external OCI runtime.
+    Runtime,
+}
+
+/// Why a start failed, as far as a machine or a beginner can act on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StartErrorKind {
+    /// The program does not exist in the container's root filesystem.
+    NotFound,
+    /// The program exists and may not be executed: mode bits, or a mount with noexec.
+    NotExecutable,
+    /// The program is a directory.
+    IsDirectory,
+    /// The program is a script or dynamically linked, and its interpreter is missing.
+    BadInterpreter,
+    /// The program is for another processor.
+    WrongArchitecture,
+    /// The kernel knows no such executable format.
+    NotAProgram,
+    /// Arguments and environment are larger than the kernel takes.
+    TooLarge,
+    /// The working directory is missing, no directory, or outside of the container.
+    WorkingDirectory,
+    /// A mount could not be made.
+    Mount,
+    /// The container with this key is not there (or not running).
+    NoSuchContainer,
+    /// The key is already taken by something else.
+    Conflict,
+    /// Anything else: the machine or the spec does not allow it.
+    Setup,
+}
+
+/// A start that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartError {
+    /// Where it failed.
+    pub step: Step,
+    /// The kernel's error number, if the kernel refused.
+    pub errno: Option<i32>,
+    /// What was attempted, on what, and why it failed, as one sentence.
+    pub message: String,
+    /// What a caller reacts to.
+    pub kind: StartErrorKind,
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A tmpfs of the Pod (an emptyDir with medium Memory), mounted in the shim's mount namespace only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TmpfsMount {
+    /// Where it is mounted; the directory is created when missing.
+    pub path: PathBuf,
+    /// Its size; without one the kernel's default (half of the memory) holds.
+    pub size_limit_bytes: Option<u64>,
+    /// The mode of its root directory, like 0o777.
+    pub mode: u32,
+    /// The group of its root directory (fsGroup), root without one.
+    pub gid: Option<u32>,
+}
+
+/// A part of a volume made available at a path of its own, in the shim's mount namespace only (subPath).
+///
+/// The volume's content is under the control of containers, so `sub_path` is resolved beneath `volume_root` by
+/// openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS, and bound by descriptor (CVE-2021-25741).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedBind {
+    /// The volume's root on the host.
+    pub volume_root: PathBuf,
+    /// The path beneath it; missing directories are created with mode 0750, as the kubelet does.
+    pub sub_path: PathBuf,
+    /// Where it is bound; created as a file or directory, whichever the source is. The container's spec names
+    /// this path as the source of its bind mount.
+    pub target: PathBuf,
+}
+
+/// Where the output of a container goes: CRI log lines, rotated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogConfig {
+    /// The file, like `.../web/0.log`; its directory is created when missing.
+    pub path: PathBuf,
+    /// The file is rotated before it grows beyond this.
+    pub max_bytes: u64,
+    /// How many files are kept, the current one included (at least 2, as in the kubelet).
+    pub max_files: u32,
+}
