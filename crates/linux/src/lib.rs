@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod cgroup;
 pub mod netlink;
 pub mod netns;
 pub mod signalfd;

@@ -1,0 +1,213 @@
+//! Killing what is in a cgroup, waiting until it is empty, removing it.
+//!
+//! With a v2 tree (also the twin of a hybrid machine) killing is one write and emptiness is an event. Pure
+//! v1 has neither: processes are killed while frozen, and their pidfds are waited for.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+use super::group::write_file;
+use super::usage::read_if_exists;
+use super::{Cgroup, CgroupError, Hierarchy};
+
+/// The pause between two looks when the kernel has no event to offer (see [`Cgroup::wait_until_empty`]).
+const NO_EVENT_PAUSE: Duration = Duration::from_millis(1);
+
+impl Cgroup {
+    /// Sends SIGKILL to everything in the cgroup and below. Does not wait.
+    pub fn kill_all(&self) -> Result<(), CgroupError> {
+        if let Some(directory) = self.v2_directory() {
+            let path = directory.join("cgroup.kill");
+            match write_file(&path, "1") {
+                Err(error) if is_gone(&error) => {}
+                outcome => outcome.map_err(|error| CgroupError::write(&path, "1", error))?,
+            }
+        }
+        if self.is_v2() {
+            return Ok(());
+        }
+        self.kill_v1()
+    }
+
+    /// Kills by PID what the v1 hierarchies list, frozen meanwhile so that nothing forks away.
+    fn kill_v1(&self) -> Result<(), CgroupError> {
+        let pids = self.procs_below()?;
+        if pids.is_empty() {
+            return Ok(());
+        }
+        let freezer = self.controller_directory("freezer").ok().map(|dir| dir.join("freezer.state"));
+        let frozen = freezer.filter(|state| write_file(state, "FROZEN").is_ok());
+        let killed = self.kill_listed();
+        if let Some(state) = frozen {
+            write_file(&state, "THAWED").map_err(|error| CgroupError::write(&state, "THAWED", error))?;
+        }
+        killed
+    }
+
+    /// A PID read from a file may have been given to somebody else since. So: pidfd first, then a second
+    /// look at the list, then the signal through the pidfd.
+    fn kill_listed(&self) -> Result<(), CgroupError> {
+        let held: Vec<(u32, OwnedFd)> =
+            self.procs_below()?.into_iter().filter_map(|pid| Some((pid, pidfd(pid)?))).collect();
+        let still: HashSet<u32> = self.procs_below()?.into_iter().collect();
+        for (pid, fd) in held {
+            if still.contains(&pid) {
+                // ESRCH: it died by itself.
+                let _ = rustix::process::pidfd_send_signal(&fd, Signal::KILL);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until no process is left in the cgroup and below, killing again what a v1 race let through.
+    pub fn wait_until_empty(&self, timeout: Duration) -> Result<(), CgroupError> {
+        let started = Instant::now();
+        loop {
+            let pids = self.procs_below()?;
+            if pids.is_empty() && !self.is_populated()? {
+                return Ok(());
+            }
+            let waited = started.elapsed();
+            let Some(left) = timeout.checked_sub(waited).filter(|left| !left.is_zero()) else {
+                let (path, waited_ms) = (self.path.clone(), waited.as_millis());
+                return Err(CgroupError::StillPopulated { path, pids, waited_ms });
+            };
+            self.wait_for_a_death(&pids, left)?;
+            if !self.is_v2() {
+                self.kill_v1()?;
+            }
+        }
+    }
+
+    /// Blocks until one of the processes ends, or the kernel says that the cgroup's state changed.
+    fn wait_for_a_death(&self, pids: &[u32], timeout: Duration) -> Result<(), CgroupError> {
+        let dying: Vec<OwnedFd> = pids.iter().filter_map(|pid| pidfd(*pid)).collect();
+        let events = self.v2_directory().and_then(|dir| fs::File::open(dir.join("cgroup.events")).ok());
+        let mut polled: Vec<PollFd<'_>> = dying.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        if let Some(events) = &events {
+            polled.push(PollFd::from_borrowed_fd(events.as_fd(), PollFlags::PRI));
+        }
+        let already = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let ended_before = rustix::event::poll(&mut polled[..dying.len()], Some(&already)).unwrap_or(0);
+        if ended_before == 0 && !polled.is_empty() && (events.is_none() || self.is_populated()?) {
+            let limit = Timespec::try_from(timeout).ok();
+            let _ = rustix::event::poll(&mut polled, limit.as_ref());
+            return Ok(());
+        }
+        // Ended but still listed: the kernel takes a dead task out of its cgroup a moment after telling its
+        // parent (since 6.19 only after the last context switch), and v1 has no event for that.
+        std::thread::sleep(NO_EVENT_PAUSE.min(timeout));
+        Ok(())
+    }
+
+    /// Removes the cgroup and whatever a container has created below it, in every hierarchy; the processes
+    /// must have been killed, the last of them are waited for. Not existing is success.
+    pub fn remove(&self, timeout: Duration) -> Result<(), CgroupError> {
+        let started = Instant::now();
+        loop {
+            let failures: Vec<CgroupError> =
+                self.directories().filter_map(|directory| remove_tree(directory).err()).collect();
+            if failures.is_empty() {
+                return Ok(());
+            }
+            let left = timeout.saturating_sub(started.elapsed());
+            let busy = failures.iter().any(|failure| {
+                matches!(failure, CgroupError::Path { source, .. } if source.raw_os_error() == Some(libc::EBUSY))
+            });
+            if !busy || left.is_zero() {
+                return Err(CgroupError::Remove { path: self.path.clone(), failures });
+            }
+            self.wait_until_empty(left)?;
+            // Empty and yet busy: only while a dead task is being taken out, see `wait_for_a_death`.
+            std::thread::sleep(NO_EVENT_PAUSE.min(left));
+        }
+    }
+
+    /// Removes the parents (`/podling/NODE`, `/podling`) as far as they are empty. Others may be using them
+    /// or creating children at this moment, so a refusal is no error.
+    pub fn remove_empty_parents(&self, hierarchy: &Hierarchy) {
+        for (root, directory) in hierarchy.roots().into_iter().zip(self.directories()) {
+            for parent in directory.ancestors().skip(1).take_while(|ancestor| *ancestor != root) {
+                if fs::remove_dir(parent).is_err() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The processes in this cgroup and below.
+    fn procs_below(&self) -> Result<Vec<u32>, CgroupError> {
+        let mut pids = self.procs()?;
+        let v1 = if self.is_v2() { None } else { Some(self.controller_directory("pids")?) };
+        for top in self.v2_directory().into_iter().chain(v1) {
+            for directory in descendants(top).into_iter().skip(1) {
+                let text = read_if_exists(&directory.join("cgroup.procs"))?.unwrap_or_default();
+                pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()).filter(|pid| *pid != 0));
+            }
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        Ok(pids)
+    }
+
+    /// What `cgroup.events` says; where there is no such file, the lists of processes decide alone.
+    fn is_populated(&self) -> Result<bool, CgroupError> {
+        let Some(directory) = self.v2_directory() else { return Ok(false) };
+        let text = read_if_exists(&directory.join("cgroup.events"))?.unwrap_or_default();
+        Ok(text.lines().any(|line| line == "populated 1"))
+    }
+}
+
+/// A pidfd, or nothing when the process is gone.
+fn pidfd(pid: u32) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+/// The directory and all directories below it, parents before children. Vanishing ones are skipped.
+fn descendants(top: &Path) -> Vec<PathBuf> {
+    let mut found = vec![top.to_owned()];
+    let mut next = 0;
+    while let Some(directory) = found.get(next) {
+        let children: Vec<PathBuf> = fs::read_dir(directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .map(|entry| entry.path())
+            .collect();
+        found.extend(children);
+        next += 1;
+    }
+    found
+}
+
+/// rmdir, children first; the common case, no children, is one call.
+fn remove_tree(top: &Path) -> Result<(), CgroupError> {
+    match fs::remove_dir(top) {
+        Ok(()) => return Ok(()),
+        Err(error) if is_gone(&error) => return Ok(()),
+        Err(_) => {}
+    }
+    let mut first_failure = None;
+    for directory in descendants(top).iter().rev() {
+        match fs::remove_dir(directory) {
+            Err(error) if !is_gone(&error) => {
+                first_failure.get_or_insert(CgroupError::at("remove cgroup", directory, error));
+            }
+            _ => {}
+        }
+    }
+    first_failure.map_or(Ok(()), Err)
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+}
