@@ -3,6 +3,10 @@
 #![allow(unsafe_code)]
 
 pub mod cgroup;
+pub mod clone;
+pub mod exec;
+pub mod mount;
 pub mod netlink;
 pub mod netns;
+pub mod range_lock;
 pub mod signalfd;
