@@ -1,1 +1,247 @@
 //! A volume becomes a host path: one file per kind.
+//!
+//! | kind | where | file |
+//! |---|---|---|
+//! | emptyDir | `<data>/volumes/kubernetes.io~empty-dir/NAME`, or a tmpfs that the Pod's shim mounts | [`empty_dir`] |
+//! | configMap | `<data>/volumes/kubernetes.io~configmap/NAME` | [`keyed`], written by [`atomic`] |
+//! | secret | `<run>/volumes/kubernetes.io~secret/NAME` | [`keyed`], written by [`atomic`] |
+//! | hostPath | where the manifest says | [`host_path`] |
+//!
+//! The layout is the kubelet's. `<data>` and `<run>` are the Pod's own directories; `volumes` in each of them
+//! has mode 0700, so that what is world-readable or world-writable in a container is not so on the host.
+//!
+//! Nothing here mounts anything, knows when a volume is needed, or follows a path that a container controls.
+
+mod atomic;
+mod empty_dir;
+mod host_path;
+mod keyed;
+mod tree;
+
+use std::path::{Path, PathBuf};
+
+use model::pod::{KeyedObject, Medium, ObjectKind, PodSpec, Volume, VolumeSource};
+
+pub use host_path::HostPathError;
+
+/// What a volume needs to know about its Pod.
+pub struct Context<'a> {
+    /// The Pod's directory on disk, `<data-dir>/pods/UID`.
+    pub data_dir: &'a Path,
+    /// The Pod's directory that a reboot clears, `<run-dir>/pods/UID`. Secrets are only ever written here;
+    /// /run is a tmpfs on every common system, so they do not reach a disk.
+    pub run_dir: &'a Path,
+    /// The Pod's `fsGroup`. Every kind that it applies to today is made anew for the Pod, so there is no
+    /// question of which existing files to change (`fsGroupChangePolicy`).
+    pub fs_group: Option<u32>,
+    /// Looks up a ConfigMap or Secret of the Pod's namespace by name.
+    pub objects: &'a dyn Fn(ObjectKind, &str) -> Option<KeyedObject>,
+}
+
+/// A volume that containers can be given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prepared {
+    /// A directory of the Pod's.
+    Directory {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A tmpfs that the Pod's shim mounts on `path` in its own mount namespace.
+    Tmpfs {
+        /// The mount point, an empty directory.
+        path: PathBuf,
+        /// tmpfs' `size=`; its own default (half of the memory) when absent.
+        size_limit_bytes: Option<u64>,
+        /// tmpfs' `mode=`.
+        mode: u32,
+        /// tmpfs' `gid=`.
+        gid: Option<u32>,
+    },
+    /// A path of the host, not the Pod's: never removed.
+    HostPath {
+        /// Where.
+        path: PathBuf,
+        /// Whether it is anything but a directory, and so is mounted on a file.
+        is_file: bool,
+    },
+}
+
+impl Prepared {
+    /// The path on the host.
+    pub fn path(&self) -> &Path {
+        match self {
+            Prepared::Directory { path } | Prepared::Tmpfs { path, .. } | Prepared::HostPath { path, .. } => {
+                path
+            }
+        }
+    }
+}
+
+/// Why a volume cannot be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// The ConfigMap or Secret does not exist (yet).
+    #[error("{kind} \"{name}\" not found")]
+    ObjectMissing {
+        /// ConfigMap or Secret.
+        kind: ObjectKind,
+        /// Its name.
+        name: String,
+    },
+    /// The ConfigMap or Secret lacks a key that `items` names.
+    #[error("{kind} \"{name}\" has no key \"{key}\", which volume \"{volume}\" wants as a file")]
+    KeyMissing {
+        /// ConfigMap or Secret.
+        kind: ObjectKind,
+        /// Its name.
+        name: String,
+        /// The key.
+        key: String,
+        /// The volume.
+        volume: String,
+    },
+    /// A key or an `items` path that would lead out of the volume, or two that collide.
+    #[error("volume \"{volume}\" cannot hold a file at {path:?}: {why}")]
+    BadPath {
+        /// The volume.
+        volume: String,
+        /// The path as given.
+        path: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// What a hostPath asks for is not there.
+    #[error("volume \"{volume}\" cannot use the host's {path}")]
+    HostPath {
+        /// The volume.
+        volume: String,
+        /// The path on the host.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: HostPathError,
+    },
+    /// A kind that podling does not have yet.
+    #[error("volume \"{volume}\" is a {kind}, which podling cannot provide yet")]
+    Unsupported {
+        /// The volume.
+        volume: String,
+        /// The field's name, such as `persistentVolumeClaim`.
+        kind: String,
+    },
+    /// The filesystem refused.
+    #[error("cannot {attempt} {path}")]
+    Io {
+        /// What was attempted, such as `write`.
+        attempt: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl VolumeError {
+    /// The ConfigMap or Secret whose arrival or change would help, if one would.
+    pub fn waits_for(&self) -> Option<(ObjectKind, &str)> {
+        match self {
+            VolumeError::ObjectMissing { kind, name } | VolumeError::KeyMissing { kind, name, .. } => {
+                Some((*kind, name))
+            }
+            _ => None,
+        }
+    }
+
+    /// Makes `map_err` arguments short.
+    pub(crate) fn io(attempt: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> VolumeError {
+        move |source| VolumeError::Io { attempt, path: path.to_owned(), source }
+    }
+}
+
+/// The volumes that some container mounts. The others are not prepared, so that a volume mounted nowhere is
+/// no error, whatever it names (the kubelet does the same).
+pub fn needed(spec: &PodSpec) -> impl Iterator<Item = &Volume> {
+    spec.volumes.iter().filter(|volume| {
+        spec.all_containers()
+            .any(|container| container.volume_mounts.iter().any(|mount| mount.name == volume.name))
+    })
+}
+
+/// What of a volume cannot be kept on this machine although the volume works: a sentence for the user.
+pub fn limitation(volume: &Volume) -> Option<String> {
+    match &volume.source {
+        VolumeSource::EmptyDir { medium: Medium::Disk, size_limit: Some(limit) } => Some(format!(
+            "volume \"{}\" is on disk, where podling does not enforce its sizeLimit of {limit} yet; \
+             `medium: Memory` enforces it",
+            volume.name
+        )),
+        _ => None,
+    }
+}
+
+/// Makes the volume ready for containers. Idempotent: what is there already keeps its content, except that
+/// the files of a ConfigMap or Secret become those of the present.
+pub fn prepare(volume: &Volume, context: &Context<'_>) -> Result<Prepared, VolumeError> {
+    match &volume.source {
+        VolumeSource::EmptyDir { medium, size_limit } => {
+            empty_dir::prepare(&volume.name, *medium, size_limit.as_ref(), context)
+        }
+        VolumeSource::Object { .. } => {
+            keyed::write(volume, context).map(|(path, _)| Prepared::Directory { path })
+        }
+        VolumeSource::HostPath { path, kind } => host_path::prepare(Path::new(path), *kind)
+            .map(|is_file| Prepared::HostPath { path: path.into(), is_file })
+            .map_err(|source| VolumeError::HostPath {
+                volume: volume.name.clone(),
+                path: path.into(),
+                source,
+            }),
+        VolumeSource::Unsupported { kind } => {
+            Err(VolumeError::Unsupported { volume: volume.name.clone(), kind: kind.clone() })
+        }
+    }
+}
+
+/// Brings the files of a configMap or secret volume up to date, all in one instant for whoever reads them.
+/// Returns whether anything changed; other kinds never do.
+pub fn refresh(volume: &Volume, context: &Context<'_>) -> Result<bool, VolumeError> {
+    match &volume.source {
+        VolumeSource::Object { .. } => keyed::write(volume, context).map(|(_, changed)| changed),
+        _ => Ok(false),
+    }
+}
+
+/// Removes all volumes of a Pod, given its two directories. Goes on after an error and returns all of them.
+/// Must run after every mount of the Pod is gone; what a hostPath names is not touched.
+pub fn remove(data_dir: &Path, run_dir: &Path) -> Vec<VolumeError> {
+    let mut errors = Vec::new();
+    for directory in [data_dir, run_dir] {
+        tree::remove(&directory.join("volumes"), &mut errors);
+    }
+    errors
+}
+
+/// `<base>/volumes/kubernetes.io~PLUGIN/NAME`, with `volumes` made for root's eyes only.
+fn ensure_directory(base: &Path, plugin: &str, name: &str) -> Result<PathBuf, VolumeError> {
+    let volumes = base.join("volumes");
+    let of_plugin = volumes.join(format!("kubernetes.io~{plugin}"));
+    std::fs::create_dir_all(&of_plugin).map_err(VolumeError::io("make the directory", &of_plugin))?;
+    tree::set_mode(&volumes, 0o700)?;
+    Ok(of_plugin.join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disk_size_limit_is_a_limitation_and_memory_is_not() {
+        let volume = |medium| Volume {
+            name: "cache".into(),
+            source: VolumeSource::EmptyDir { medium, size_limit: None },
+        };
+        assert_eq!(limitation(&volume(Medium::Disk)), None);
+        assert_eq!(limitation(&volume(Medium::Memory)), None);
+    }
+}
