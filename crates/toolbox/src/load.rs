@@ -16,6 +16,7 @@ const PAGE_BYTES: usize = 4096;
 pub fn alloc(arguments: &[String]) -> Result<(), Failure> {
     let [size] = arguments else { return Err(Failure::usage("needs one size")) };
     let size_bytes = time::parse_size_bytes(size)?;
+    let stop = signals::blocked_stop_signals()?;
     let mut memory: Vec<u8> = Vec::new();
     memory
         .try_reserve_exact(size_bytes)
@@ -27,7 +28,7 @@ pub fn alloc(arguments: &[String]) -> Result<(), Failure> {
     }
     black_box(&memory);
     text::print_lines([format!("allocated {size_bytes} bytes")])?;
-    signals::wait_for_stop()
+    signals::wait_for_stop(&stop)
 }
 
 /// `cpu SECONDS`
@@ -60,22 +61,16 @@ pub fn spawn(arguments: &[String]) -> Result<(), Failure> {
     let refused = start_children(count, &mut children);
     let ids: Vec<_> = children.iter().map(|child| child.id().to_string()).collect();
     text::print_lines([format!("started {} of {count} children: {}", children.len(), ids.join(" "))])?;
-    let received = match &refused {
-        None => Some(stop.read().map_err(|error| Failure::io("reading signals", error))?),
-        Some(_) => None,
+    let ended = match refused {
+        None => signals::wait_for_stop(&stop),
+        Some(failure) => Err(failure),
     };
     for child in &mut children {
         // A child that has already gone is what we want.
         let _ = child.kill();
         let _ = child.wait();
     }
-    match (refused, received) {
-        (Some(failure), _) => Err(failure),
-        (None, Some(received)) => {
-            Err(Failure::Code(signals::exit_code(signals::Stop::AsKilled, received) as u8))
-        }
-        (None, None) => Ok(()),
-    }
+    ended
 }
 
 /// Fills `children`; gives the reason why there are fewer than `count`.

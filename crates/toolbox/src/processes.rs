@@ -37,7 +37,7 @@ pub fn exit(arguments: &[String]) -> Result<(), Failure> {
 pub fn sleep(arguments: &[String]) -> Result<(), Failure> {
     let [duration] = arguments else { return Err(Failure::usage("needs one duration")) };
     match time::parse_duration(duration)? {
-        None => signals::wait_for_stop(),
+        None => signals::wait_for_stop(&signals::blocked_stop_signals()?),
         Some(duration) => {
             signals::exit_at_stop(signals::Stop::AsKilled)?;
             thread::sleep(duration);

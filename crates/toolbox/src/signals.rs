@@ -60,8 +60,9 @@ pub fn exit_at_stop(stop: Stop) -> Result<(), Failure> {
 }
 
 /// Waits for the first stopping signal and gives the failure that ends the applet as [`Stop::AsKilled`].
-pub fn wait_for_stop() -> Result<(), Failure> {
-    let received = blocked_stop_signals()?.read().map_err(|error| Failure::io("reading signals", error))?;
+/// The signals were blocked before the applet said that it is ready, so none is lost in between.
+pub fn wait_for_stop(signals: &SignalFd) -> Result<(), Failure> {
+    let received = signals.read().map_err(|error| Failure::io("reading signals", error))?;
     Err(Failure::Code(exit_code(Stop::AsKilled, received) as u8))
 }
 

@@ -113,11 +113,10 @@ pub fn bind(arguments: &[String]) -> Result<(), Failure> {
         [flag, addr, port] if flag == "--addr" => (Some(parse_addr(addr)?), port),
         _ => return Err(Failure::usage("needs one port")),
     };
-    let listener = listen(addr, text::number("PORT", port)?)?;
+    let stop = signals::blocked_stop_signals()?;
+    let _listener = listen(addr, text::number("PORT", port)?)?;
     text::print_lines([format!("listening on port {port}")])?;
-    let stopped = signals::wait_for_stop();
-    drop(listener);
-    stopped
+    signals::wait_for_stop(&stop)
 }
 
 /// An address to listen on.
