@@ -1,1 +1,38 @@
 //! What a Pod needs next: one pure function and its numbered invariants. No IO, no clock, no random.
+//!
+//! ```text
+//!            completions, stop, restart ...            the world
+//!                        │                                │
+//!                        ▼                                ▼
+//!   Memory ◄── note(fact) ◄───────────────── note(Observed(observation))
+//!     │                                                   │
+//!     └──────► decide(pod, memory, observation, now) ◄────┘
+//!                        │
+//!                        ▼
+//!       Decision { actions, cancel, status, wake_at, end, blocked }
+//! ```
+//!
+//! The engine's round: note the completions and requests that came → observe → note the observation →
+//! decide → save the Memory → begin the actions, give up the cancelled ones → wait for a request, a
+//! completion, a change of the world or `wake_at`. It takes no decision while acting.
+
+mod action;
+mod decide;
+mod event;
+mod memory;
+mod note;
+mod observation;
+mod policy;
+pub mod status;
+mod time;
+mod transitions;
+
+pub use action::{Action, Done, Failure, ProbeKind, Reason, Retry};
+pub use decide::{Blocked, Deadline, Decision, Due, End, decide};
+pub use event::Event;
+pub use memory::{Fact, Memory};
+pub use observation::{Exit, Image, Instance, InstanceState, Observation, Sandbox, Volumes};
+pub use policy::{Backoff, Policy};
+pub use status::Status;
+pub use time::Now;
+pub use transitions::{Transition, transitions};

@@ -1,0 +1,37 @@
+//! Events in Kubernetes' words, as `kubectl describe pod` shows them.
+//!
+//! Nearly all are told by [`crate::Memory::note`], at the transition that they are about, so none is told
+//! twice. The exception is the beginning of an action ([`Action::event`]): the engine tells it when it begins.
+
+use model::pod::Pod;
+use serde::Serialize;
+
+use crate::action::Action;
+
+/// One event about a Pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// `Warning` rather than `Normal`.
+    pub warning: bool,
+    /// `reason`.
+    pub reason: &'static str,
+    /// `message`.
+    pub message: String,
+    /// The container it is about (`involvedObject.fieldPath`).
+    pub container: Option<String>,
+}
+
+impl Action {
+    /// The event that tells the beginning of this action, if there is one.
+    pub fn event(&self, pod: &Pod) -> Option<Event> {
+        match self {
+            Action::Pull { container, .. } => Some(Event {
+                warning: false,
+                reason: "Pulling",
+                message: format!("Pulling image {:?}", pod.spec.container(container)?.image),
+                container: Some(container.clone()),
+            }),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What cannot be observed again: deadlines, hook results, probe counters, backoff, the outcome.
+//!
+//! Small, serialisable, saved before anything is acted on. [`Memory::note`] (in `note.rs`) is the only
+//! function that changes it.
+
+use std::collections::BTreeMap;
+
+use model::pod::Pod;
+use serde::{Deserialize, Serialize};
+
+use crate::action::{Action, Done, Failure, ProbeKind, Reason};
+use crate::observation::Observation;
+use crate::policy::Policy;
+use crate::status::{Phase, TerminatedReason};
+use crate::time::Now;
+
+/// Something that happened. The engine notes facts in the order in which it learns them, then the
+/// observation of the round as [`Fact::Observed`], and then decides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fact {
+    /// The world as it is now; noted once a round, last.
+    Observed(Observation),
+    /// An action came to its end.
+    Completed {
+        /// Which one.
+        action: Action,
+        /// How.
+        result: Result<Done, Failure>,
+    },
+    /// Somebody wants the Pod gone: a deletion, or Ctrl-C.
+    StopRequested {
+        /// Grace instead of the Pod's own; 0 is "at once". A later request can only shorten.
+        grace_seconds: Option<u64>,
+    },
+    /// `podling restart POD [-c NAME]`: start again now, without waiting out any delay.
+    RestartRequested {
+        /// Only this container; every main container and sidecar when absent.
+        container: Option<String>,
+    },
+    /// A ConfigMap, Secret or image that somebody waits for may be there now: failed steps are tried again at once.
+    DependencyChanged,
+    /// The Pod's spec was edited; the Pod given with this fact is the new one.
+    PodChanged,
+    /// The node's restart delays are others now.
+    PolicyChanged(Policy),
+}
+
+/// What the engine must not forget about one Pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    pub(crate) policy: Policy,
+    /// Admission, which is `status.startTime`.
+    pub(crate) admitted_at: Now,
+    /// A stop was requested (as opposed to an end that the Pod found itself).
+    pub(crate) stop_requested: bool,
+    /// Everything is being stopped.
+    pub(crate) stopping: Option<Stopping>,
+    /// How the Pod ended; never changes once it is there.
+    pub(crate) outcome: Option<Outcome>,
+    /// Number of the next sandbox.
+    pub(crate) next_sandbox: u32,
+    /// The sandbox in which this run's containers live, once it has been seen ready.
+    pub(crate) sandbox: Option<u32>,
+    pub(crate) sandbox_failure: Option<FailureMemory>,
+    pub(crate) volumes_failure: Option<FailureMemory>,
+    pub(crate) removal_failure: Option<FailureMemory>,
+    /// How many init containers of this run are behind us: classic ones that succeeded, sidecars that started.
+    pub(crate) progress: usize,
+    /// This run starts everything, also what had completed (RestartAllContainers).
+    pub(crate) rerun_completed: bool,
+    pub(crate) containers: BTreeMap<String, ContainerMemory>,
+    /// The last addresses seen; an ended Pod still shows them.
+    pub(crate) pod_ips: Vec<String>,
+    /// Value and last transition of each condition.
+    pub(crate) conditions: BTreeMap<String, ConditionMemory>,
+}
+
+/// The stop of everything that runs: why, since when, until when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stopping {
+    pub(crate) why: StopCause,
+    pub(crate) since: Now,
+    /// Nanoseconds after `since`; only ever shrinks.
+    pub(crate) grace_nanos: u64,
+    /// No hook, no signal, KILL now.
+    pub(crate) at_once: bool,
+}
+
+/// Why everything is being stopped. Later variants win over earlier ones.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum StopCause {
+    /// The sandbox died; afterwards everything starts again in a new one.
+    SandboxChanged,
+    /// A container's exit asks for a new run of all of them (KEP-5532).
+    RestartAll { container: String },
+    /// Nothing is left to run but sidecars.
+    Completed,
+    /// An init container failed and may not restart.
+    InitFailed { container: String },
+    /// `activeDeadlineSeconds` is over.
+    DeadlineExceeded,
+    /// Somebody asked.
+    Requested,
+}
+
+impl StopCause {
+    /// Whether the Pod ends when all is stopped, rather than starting again.
+    pub(crate) fn is_final(&self) -> bool {
+        !matches!(self, StopCause::SandboxChanged | StopCause::RestartAll { .. })
+    }
+}
+
+/// How the Pod ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    pub(crate) phase: Phase,
+    pub(crate) reason: Option<String>,
+    pub(crate) message: Option<String>,
+}
+
+/// A step that failed and is to be tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FailureMemory {
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+    /// Failures in a row.
+    pub(crate) count: u32,
+    pub(crate) at: Now,
+    /// Only a change from outside makes another try worthwhile.
+    pub(crate) on_change: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ContainerMemory {
+    /// First incarnation of this run; older ones belong to an earlier sandbox or run.
+    pub(crate) first_attempt: u32,
+    /// The newest incarnation that was ever seen.
+    pub(crate) current: Option<InstanceMemory>,
+    /// The end of the one before.
+    pub(crate) previous: Option<Ended>,
+    /// Restarts in a row without a long run between them; indexes the delay table.
+    pub(crate) streak: u32,
+    /// The next incarnation could not be created.
+    pub(crate) create_failure: Option<FailureMemory>,
+    /// The image could not be pulled for the next incarnation.
+    pub(crate) pull_failure: Option<FailureMemory>,
+    /// The incarnation for which the image has been pulled.
+    pub(crate) pulled_for: Option<u32>,
+    /// Start again whatever the policy says.
+    pub(crate) restart_requested: bool,
+    /// Last known image digest.
+    pub(crate) image_id: String,
+}
+
+/// What is remembered of one incarnation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InstanceMemory {
+    pub(crate) attempt: u32,
+    pub(crate) container_id: Option<String>,
+    pub(crate) started_at: Option<Now>,
+    pub(crate) ended: Option<Ended>,
+    pub(crate) post_start_done: bool,
+    pub(crate) pre_stop_done: bool,
+    /// The stop signal was sent.
+    pub(crate) signalled_at: Option<Now>,
+    /// KILL was sent.
+    pub(crate) killed: bool,
+    pub(crate) kill_failure: Option<FailureMemory>,
+    /// This container alone is being stopped.
+    pub(crate) stopping: Option<ContainerStopping>,
+    /// The startup probe has passed, or there is none and postStart is done.
+    pub(crate) started: Option<Now>,
+    pub(crate) startup: ProbeMemory,
+    pub(crate) liveness: ProbeMemory,
+    pub(crate) readiness: ProbeMemory,
+}
+
+/// Why one container is stopped while the Pod goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ContainerStopping {
+    pub(crate) why: ContainerStopCause,
+    pub(crate) since: Now,
+    pub(crate) grace_nanos: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ContainerStopCause {
+    Probe(ProbeKind),
+    PostStart,
+    RestartRequested,
+}
+
+/// Counters of one probe of one incarnation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProbeMemory {
+    /// The next round that may run.
+    pub(crate) next_round: u64,
+    /// In a row, not counted beyond the threshold.
+    pub(crate) successes: u32,
+    /// In a row, not counted beyond the threshold.
+    pub(crate) failures: u32,
+    /// What the thresholds have made of it: passed or failed.
+    pub(crate) passed: Option<bool>,
+    /// What the last failure saw.
+    pub(crate) message: Option<String>,
+}
+
+/// How an incarnation ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) signal: Option<i32>,
+    pub(crate) reason: TerminatedReason,
+    pub(crate) message: Option<String>,
+    pub(crate) started_at: Option<Now>,
+    pub(crate) finished_at: Now,
+    pub(crate) container_id: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ConditionMemory {
+    pub(crate) status: bool,
+    pub(crate) since_wall_nanos: i64,
+}
+
+impl Memory {
+    /// The memory of a Pod that has just been admitted.
+    pub fn new(pod: &Pod, policy: Policy, now: Now) -> Memory {
+        let containers =
+            pod.spec.all_containers().map(|c| (c.name.clone(), ContainerMemory::default())).collect();
+        Memory {
+            policy,
+            admitted_at: now,
+            stop_requested: false,
+            stopping: None,
+            outcome: None,
+            next_sandbox: 0,
+            sandbox: None,
+            sandbox_failure: None,
+            volumes_failure: None,
+            removal_failure: None,
+            progress: 0,
+            rerun_completed: false,
+            containers,
+            pod_ips: Vec::new(),
+            conditions: BTreeMap::new(),
+        }
+    }
+
+    /// Whether a stop was requested.
+    pub fn is_stop_requested(&self) -> bool {
+        self.stop_requested
+    }
+}
