@@ -3,6 +3,9 @@
 //! The daemon's side of container creation: [`plan`] turns an OCI spec into operations (pure), [`Shim`] starts
 //! or finds the Pod's shim and has it execute them. Nothing here runs inside a container.
 
+pub mod capabilities;
+pub mod devices;
+pub mod limits;
 pub mod plan;
 mod request;
 mod shim;

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod cgroup;
 pub mod clone;
 pub mod exec;
@@ -9,4 +10,5 @@ pub mod mount;
 pub mod netlink;
 pub mod netns;
 pub mod range_lock;
+pub mod seccomp;
 pub mod signalfd;
