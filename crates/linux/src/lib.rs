@@ -12,3 +12,4 @@ pub mod netns;
 pub mod range_lock;
 pub mod seccomp;
 pub mod signalfd;
+pub mod tree;

@@ -56,16 +56,12 @@ pub(crate) fn write(
     let written = write_files(&volume.join(&new), files, fs_group).and_then(|()| swap(volume, &new));
     if let Err(error) = written {
         // The set that could not be completed goes again; the first error is the one to tell.
-        tree::remove(&volume.join(&new), &mut Vec::new());
+        let _ = tree::remove(&volume.join(&new));
         return Err(error);
     }
     link_top_level(volume, files)?;
     if let Some(old) = old {
-        let mut errors = Vec::new();
-        tree::remove(&volume.join(old), &mut errors);
-        if let Some(error) = errors.pop() {
-            return Err(error);
-        }
+        tree::remove(&volume.join(old))?;
     }
     Ok(true)
 }

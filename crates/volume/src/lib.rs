@@ -215,11 +215,7 @@ pub fn refresh(volume: &Volume, context: &Context<'_>) -> Result<bool, VolumeErr
 /// Removes all volumes of a Pod, given its two directories. Goes on after an error and returns all of them.
 /// Must run after every mount of the Pod is gone; what a hostPath names is not touched.
 pub fn remove(data_dir: &Path, run_dir: &Path) -> Vec<VolumeError> {
-    let mut errors = Vec::new();
-    for directory in [data_dir, run_dir] {
-        tree::remove(&directory.join("volumes"), &mut errors);
-    }
-    errors
+    [data_dir, run_dir].into_iter().filter_map(|of| tree::remove(&of.join("volumes")).err()).collect()
 }
 
 /// `<base>/volumes/kubernetes.io~PLUGIN/NAME`, with `volumes` made for root's eyes only.
