@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::action::{Action, ProbeKind, Reason};
 use crate::memory::Memory;
 use crate::observation::Observation;
+use crate::plan::{self, Plan};
+use crate::report;
 use crate::status::{Phase, Status};
 use crate::time::Now;
 
@@ -96,7 +98,16 @@ pub struct Blocked {
     pub message: String,
 }
 
-/// What `pod` needs next.
-pub fn decide(_pod: &Pod, _memory: &Memory, _observation: &Observation, _now: &Now) -> Decision {
-    unreachable!("follows in the next commit")
+/// What `pod` needs next. The observation is the one that was noted last, in this same round.
+pub fn decide(pod: &Pod, memory: &Memory, observation: &Observation, now: &Now) -> Decision {
+    let plan = Plan::of(pod, memory, observation, now);
+    let status = report::status(pod, memory, observation, now);
+    Decision {
+        actions: plan.actions,
+        cancel: plan.cancel,
+        status,
+        wake_at: plan.wake_at,
+        end: plan.end,
+        blocked: plan::blocked(pod, memory),
+    }
 }

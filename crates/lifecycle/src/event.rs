@@ -35,3 +35,21 @@ impl Action {
         }
     }
 }
+
+impl Event {
+    pub(crate) fn normal(reason: &'static str, container: &str, message: String) -> Event {
+        Event { warning: false, reason, message, container: Some(container.to_owned()) }
+    }
+
+    pub(crate) fn warning(reason: &'static str, container: &str, message: String) -> Event {
+        Event { warning: true, reason, message, container: Some(container.to_owned()) }
+    }
+
+    pub(crate) fn pod_normal(reason: &'static str, message: String) -> Event {
+        Event { warning: false, reason, message, container: None }
+    }
+
+    pub(crate) fn pod_warning(reason: &'static str, message: String) -> Event {
+        Event { warning: true, reason, message, container: None }
+    }
+}

@@ -86,8 +86,8 @@ pub(crate) struct Stopping {
     pub(crate) at_once: bool,
 }
 
-/// Why everything is being stopped. Later variants win over earlier ones.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// Why everything is being stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum StopCause {
     /// The sandbox died; afterwards everything starts again in a new one.
     SandboxChanged,
@@ -95,6 +95,8 @@ pub(crate) enum StopCause {
     RestartAll { container: String },
     /// Nothing is left to run but sidecars.
     Completed,
+    /// The sandbox died, and `restartPolicy: Never` forbids to start again what ran in it.
+    SandboxLost,
     /// An init container failed and may not restart.
     InitFailed { container: String },
     /// `activeDeadlineSeconds` is over.
@@ -126,10 +128,21 @@ pub(crate) struct FailureMemory {
     /// Failures in a row.
     pub(crate) count: u32,
     pub(crate) at: Now,
-    /// Only a change from outside makes another try worthwhile.
-    pub(crate) on_change: bool,
+    pub(crate) wait: Wait,
 }
 
+/// What the next try of a failed step waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Wait {
+    /// The delay that belongs to the count.
+    Backoff,
+    /// A change from outside.
+    OnChange,
+    /// Nothing: such a change has come.
+    Over,
+}
+
+/// What is remembered of one container over all its incarnations.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ContainerMemory {
     /// First incarnation of this run; older ones belong to an earlier sandbox or run.
@@ -150,6 +163,41 @@ pub(crate) struct ContainerMemory {
     pub(crate) restart_requested: bool,
     /// Last known image digest.
     pub(crate) image_id: String,
+}
+
+/// Of a container of which nothing is known yet.
+static UNKNOWN: ContainerMemory = ContainerMemory {
+    first_attempt: 0,
+    current: None,
+    previous: None,
+    streak: 0,
+    create_failure: None,
+    pull_failure: None,
+    pulled_for: None,
+    restart_requested: false,
+    image_id: String::new(),
+};
+
+impl ContainerMemory {
+    /// The number of the incarnation that a start would make.
+    pub(crate) fn next_attempt(&self) -> u32 {
+        self.current.as_ref().map_or(0, |current| current.attempt + 1)
+    }
+
+    /// The newest incarnation, if it belongs to this run.
+    pub(crate) fn of_this_run(&self) -> Option<&InstanceMemory> {
+        self.current.as_ref().filter(|current| current.attempt >= self.first_attempt)
+    }
+
+    /// The incarnation that runs.
+    pub(crate) fn running(&self) -> Option<&InstanceMemory> {
+        self.current.as_ref().filter(|current| current.ended.is_none())
+    }
+
+    /// How the newest incarnation ended.
+    pub(crate) fn ended(&self) -> Option<&Ended> {
+        self.current.as_ref()?.ended.as_ref()
+    }
 }
 
 /// What is remembered of one incarnation.
@@ -183,6 +231,7 @@ pub(crate) struct ContainerStopping {
     pub(crate) grace_nanos: u64,
 }
 
+/// What made the one container stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum ContainerStopCause {
     Probe(ProbeKind),
@@ -217,10 +266,31 @@ pub(crate) struct Ended {
     pub(crate) container_id: Option<String>,
 }
 
+/// Value of a condition and when it last changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ConditionMemory {
     pub(crate) status: bool,
     pub(crate) since_wall_nanos: i64,
+}
+
+impl InstanceMemory {
+    /// The counters of one of its probes.
+    pub(crate) fn probe(&self, kind: ProbeKind) -> &ProbeMemory {
+        match kind {
+            ProbeKind::Startup => &self.startup,
+            ProbeKind::Liveness => &self.liveness,
+            ProbeKind::Readiness => &self.readiness,
+        }
+    }
+
+    /// The counters of one of its probes, to change them.
+    pub(crate) fn probe_mut(&mut self, kind: ProbeKind) -> &mut ProbeMemory {
+        match kind {
+            ProbeKind::Startup => &mut self.startup,
+            ProbeKind::Liveness => &mut self.liveness,
+            ProbeKind::Readiness => &mut self.readiness,
+        }
+    }
 }
 
 impl Memory {
@@ -245,6 +315,11 @@ impl Memory {
             pod_ips: Vec::new(),
             conditions: BTreeMap::new(),
         }
+    }
+
+    /// What is known of a container; nothing, for one that the Pod did not have when it was admitted.
+    pub(crate) fn container(&self, name: &str) -> &ContainerMemory {
+        self.containers.get(name).unwrap_or(&UNKNOWN)
     }
 
     /// Whether a stop was requested.

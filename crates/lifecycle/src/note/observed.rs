@@ -1,0 +1,389 @@
+//! What follows from seeing the world: incarnations that appeared, ended or were lost, a dead sandbox, the
+//! init containers that are behind us, the causes to stop everything, and the outcome.
+
+use model::pod::{ImagePullPolicy, Pod, RestartPolicy};
+
+use crate::action::{Action, Reason};
+use crate::event::Event;
+use crate::memory::{
+    ConditionMemory, ContainerMemory, Ended, FailureMemory, InstanceMemory, Memory, Outcome, ProbeMemory,
+    StopCause, Wait,
+};
+use crate::observation::{Exit, Instance, InstanceState, Observation, Sandbox};
+use crate::report;
+use crate::restart::{Verdict, verdict};
+use crate::role::{Member, Role, mains, member, members};
+use crate::status::{Phase, TerminatedReason};
+use crate::time::{Now, SECOND, seconds};
+
+impl Memory {
+    pub(super) fn note_observed(
+        &mut self,
+        pod: &Pod,
+        seen: &Observation,
+        now: &Now,
+        events: &mut Vec<Event>,
+    ) {
+        if !seen.pod_ips.is_empty() {
+            self.pod_ips.clone_from(&seen.pod_ips);
+        }
+        for member in members(pod) {
+            self.note_image(&member, seen, now, events);
+            self.note_instance(pod, &member, seen.containers.get(member.name()), now, events);
+        }
+        self.note_sandbox(pod, seen.sandbox, now, events);
+        self.advance(pod);
+        self.note_stop_causes(pod, now, events);
+        if !self.is_anything_alive(seen) {
+            self.conclude_stop(pod, seen.sandbox);
+        }
+        for (kind, status) in report::condition_values(pod, self, seen) {
+            let entry = self
+                .conditions
+                .entry(kind.to_owned())
+                .or_insert(ConditionMemory { status, since_wall_nanos: now.wall_nanos });
+            if entry.status != status {
+                *entry = ConditionMemory { status, since_wall_nanos: now.wall_nanos };
+            }
+        }
+    }
+
+    /// An image that may not be pulled and is not here blocks its container until it appears.
+    fn note_image(&mut self, member: &Member<'_>, seen: &Observation, now: &Now, events: &mut Vec<Event>) {
+        let Some(memory) = self.containers.get_mut(member.name()) else { return };
+        let image = &member.container.image;
+        match seen.images.get(member.name()) {
+            Some(image) => {
+                if memory.image_id != image.image_id {
+                    memory.image_id.clone_from(&image.image_id);
+                }
+                if memory.pull_failure.as_ref().is_some_and(|f| f.reason == Reason::ErrImageNeverPull) {
+                    memory.pull_failure = None;
+                }
+            }
+            None if member.container.image_pull_policy == ImagePullPolicy::Never
+                && memory.pull_failure.as_ref().is_none_or(|failure| failure.wait == Wait::Over)
+                && memory.running().is_none() =>
+            {
+                let message = format!("Container image {image:?} is not present with pull policy of Never");
+                events.push(Event::warning("ErrImageNeverPull", member.name(), message.clone()));
+                events.push(Event::warning("Failed", member.name(), "Error: ErrImageNeverPull".to_owned()));
+                memory.pull_failure = Some(FailureMemory {
+                    reason: Reason::ErrImageNeverPull,
+                    message,
+                    count: 1,
+                    at: *now,
+                    wait: Wait::OnChange,
+                });
+            }
+            None => {}
+        }
+    }
+
+    /// Brings what is remembered of a container up to what is seen of it.
+    fn note_instance(
+        &mut self,
+        pod: &Pod,
+        member: &Member<'_>,
+        instance: Option<&Instance>,
+        now: &Now,
+        events: &mut Vec<Event>,
+    ) {
+        let name = member.name();
+        let known = self.container(name).current.as_ref().map(|current| current.attempt);
+        let is_newer = |i: &&Instance| known.is_none_or(|known| i.attempt >= known);
+        let Some(instance) = instance.filter(is_newer) else {
+            // What ran and is not there any more ended unseen.
+            if self.container(name).running().is_some() {
+                self.end_instance(pod, name, self.lost(name, now), events);
+            }
+            return;
+        };
+        if known.is_none_or(|known| instance.attempt > known) {
+            if self.container(name).running().is_some() {
+                self.end_instance(pod, name, self.lost(name, now), events);
+            }
+            let started_at = match &instance.state {
+                InstanceState::Running { started_at } | InstanceState::Exited { started_at, .. } => {
+                    started_at
+                }
+            };
+            let memory = self.containers.entry(name.to_owned()).or_default();
+            let container_id = Some(instance.container_id.clone());
+            memory.begin_instance(instance.attempt, container_id, Some(*started_at));
+            if let Some(current) = &mut memory.current {
+                current.post_start_done = member.container.post_start.is_none();
+            }
+        }
+        if let InstanceState::Exited { started_at, finished_at, exit } = &instance.state
+            && self.container(name).running().is_some()
+        {
+            let ended = ended_from(exit, *started_at, *finished_at, &instance.container_id);
+            self.end_instance(pod, name, ended, events);
+        }
+        if let Some(current) = self.containers.get_mut(name).and_then(|memory| memory.current.as_mut())
+            && current.ended.is_none()
+            && current.started.is_none()
+            && current.post_start_done
+            && member.container.startup_probe.is_none()
+        {
+            current.started = Some(*now);
+        }
+    }
+
+    /// How the running incarnation must be told when it is gone without a trace.
+    fn lost(&self, name: &str, now: &Now) -> Ended {
+        let current = self.container(name).current.as_ref();
+        Ended {
+            code: 137,
+            signal: None,
+            reason: TerminatedReason::ContainerStatusUnknown,
+            message: Some("The container could not be located. It used to be Running".to_owned()),
+            started_at: current.and_then(|current| current.started_at),
+            finished_at: *now,
+            container_id: current.and_then(|current| current.container_id.clone()),
+        }
+    }
+
+    /// Notes the end of the newest incarnation and whether the row of restarts goes on.
+    pub(super) fn end_instance(&mut self, pod: &Pod, name: &str, ended: Ended, events: &mut Vec<Event>) {
+        let reset_nanos = self.policy.restart_reset_seconds.saturating_mul(SECOND);
+        let restart = self.policy.restart;
+        let ending = self.stopping.is_some();
+        let Some(memory) = self.containers.get_mut(name) else { return };
+        let Some(current) = &mut memory.current else { return };
+        // A long run ends the row; so does a reboot, which is not the container's fault.
+        let ran_nanos = ended.started_at.map_or(0, |started_at| ended.finished_at.nanos_since(&started_at));
+        if ran_nanos >= reset_nanos {
+            memory.streak = 0;
+        }
+        let code = ended.code;
+        current.ended = Some(ended);
+        current.stopping = None;
+        let Some(member) = member(pod, name) else { return };
+        let restarts = verdict(pod, member.role, member.container, code) == Verdict::Restart;
+        if restarts && !ending && !memory.restart_requested && restart.nanos(memory.streak) > 0 {
+            let message = format!(
+                "Back-off restarting failed container {name} in pod {}_{}({})",
+                pod.meta.name, pod.meta.namespace, pod.meta.uid
+            );
+            events.push(Event::warning("BackOff", name, message));
+        }
+    }
+
+    fn note_sandbox(&mut self, pod: &Pod, sandbox: Sandbox, now: &Now, events: &mut Vec<Event>) {
+        if let Sandbox::Ready { attempt } | Sandbox::Dead { attempt } = sandbox {
+            self.next_sandbox = self.next_sandbox.max(attempt + 1);
+        }
+        match (self.sandbox, sandbox) {
+            (None, Sandbox::Ready { attempt }) => {
+                self.sandbox = Some(attempt);
+                self.sandbox_failure = None;
+            }
+            (Some(known), seen) if seen != (Sandbox::Ready { attempt: known }) => {
+                if self.stopping.is_none() && self.outcome.is_none() {
+                    let message = "Pod sandbox changed, it will be killed and re-created.".to_owned();
+                    events.push(Event::pod_normal("SandboxChanged", message));
+                    let grace = pod.spec.termination_grace_period_seconds;
+                    self.stop(pod, StopCause::SandboxChanged, grace, now, events);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts the init containers that are behind us. What is passed once in a run stays passed: a sidecar
+    /// that crashes later holds nobody back (k8s#136969).
+    fn advance(&mut self, pod: &Pod) {
+        while let Some(container) = pod.spec.init_containers.get(self.progress) {
+            let Some(instance) = self.container(&container.name).of_this_run() else { return };
+            let passed = match &instance.ended {
+                None => container.is_sidecar() && instance.started.is_some(),
+                Some(ended) => {
+                    !container.is_sidecar()
+                        && ended.code == 0
+                        && !self.container(&container.name).restart_requested
+                        && verdict(pod, Role::Init, container, 0) == Verdict::Stay
+                }
+            };
+            if !passed {
+                return;
+            }
+            self.progress += 1;
+        }
+    }
+
+    fn note_stop_causes(&mut self, pod: &Pod, now: &Now, events: &mut Vec<Event>) {
+        if self.outcome.is_some() || self.stopping.as_ref().is_some_and(|stopping| stopping.why.is_final()) {
+            return;
+        }
+        let grace = pod.spec.termination_grace_period_seconds;
+        if let Some(limit_seconds) = pod.spec.active_deadline_seconds {
+            let end = i128::from(self.admitted_at.wall_nanos) + i128::from(seconds(limit_seconds));
+            if i128::from(now.wall_nanos) >= end {
+                let message = "Pod was active on the node longer than the specified deadline".to_owned();
+                events.push(Event::pod_normal("DeadlineExceeded", message));
+                return self.stop(pod, StopCause::DeadlineExceeded, grace, now, events);
+            }
+        }
+        if let Some(container) = self.container_that_restarts_all(pod) {
+            if !matches!(&self.stopping, Some(s) if matches!(s.why, StopCause::RestartAll { .. })) {
+                self.stop(pod, StopCause::RestartAll { container }, grace, now, events);
+            }
+            return;
+        }
+        if let Some(container) = self.failed_init_container(pod) {
+            return self.stop(pod, StopCause::InitFailed { container }, grace, now, events);
+        }
+        if mains(pod).all(|main| self.is_main_finished(pod, &main)) {
+            self.stop(pod, StopCause::Completed, grace, now, events);
+        }
+    }
+
+    fn container_that_restarts_all(&self, pod: &Pod) -> Option<String> {
+        let asks = |member: &Member<'_>| {
+            let ended = self.container(member.name()).of_this_run().and_then(|i| i.ended.as_ref());
+            ended.is_some_and(|ended| {
+                verdict(pod, member.role, member.container, ended.code) == Verdict::RestartAll
+            })
+        };
+        members(pod).find(asks).map(|member| member.name().to_owned())
+    }
+
+    fn failed_init_container(&self, pod: &Pod) -> Option<String> {
+        let container = pod.spec.init_containers.get(self.progress).filter(|c| !c.is_sidecar())?;
+        let memory = self.container(&container.name);
+        let ended = memory.of_this_run()?.ended.as_ref()?;
+        let stays = verdict(pod, Role::Init, container, ended.code) == Verdict::Stay;
+        (stays && ended.code != 0 && !memory.restart_requested).then(|| container.name.clone())
+    }
+
+    /// Whether a main container has ended and stays so.
+    pub(crate) fn is_main_finished(&self, pod: &Pod, main: &Member<'_>) -> bool {
+        let memory = self.container(main.name());
+        let counts = !self.rerun_completed || memory.of_this_run().is_some();
+        counts
+            && !memory.restart_requested
+            && memory
+                .ended()
+                .is_some_and(|ended| verdict(pod, Role::Main, main.container, ended.code) == Verdict::Stay)
+    }
+
+    fn is_anything_alive(&self, seen: &Observation) -> bool {
+        self.containers.values().any(|container| container.running().is_some())
+            || seen.in_flight.iter().any(|action| matches!(action, Action::Start { .. }))
+    }
+
+    /// Everything is stopped: the Pod ends, or a new run begins.
+    fn conclude_stop(&mut self, pod: &Pod, sandbox: Sandbox) {
+        let Some(mut stopping) = self.stopping.take() else { return };
+        if stopping.why == StopCause::SandboxChanged && !self.may_start_again(pod) {
+            stopping.why = StopCause::SandboxLost;
+        }
+        if stopping.why.is_final() {
+            if self.outcome.is_none() {
+                self.outcome = Some(self.outcome_of(pod, &stopping.why));
+            }
+            self.stopping = Some(stopping);
+            return;
+        }
+        if self.sandbox.is_some_and(|attempt| sandbox != (Sandbox::Ready { attempt })) {
+            self.sandbox = None;
+        }
+        self.rerun_completed = matches!(stopping.why, StopCause::RestartAll { .. });
+        self.progress = 0;
+        for memory in self.containers.values_mut() {
+            memory.first_attempt = memory.next_attempt();
+            memory.restart_requested = false;
+        }
+    }
+
+    /// Whether a lost sandbox is replaced. With `restartPolicy: Never` nothing that ran may start again,
+    /// unless a container's own policy or rules say so.
+    fn may_start_again(&self, pod: &Pod) -> bool {
+        let nothing_started = self.containers.values().all(|container| container.current.is_none());
+        let may_restart = |member: Member<'_>| {
+            self.container(member.name()).ended().is_some_and(|ended| {
+                member.role != Role::Sidecar
+                    && verdict(pod, member.role, member.container, ended.code) != Verdict::Stay
+            })
+        };
+        pod.spec.restart_policy != RestartPolicy::Never || nothing_started || members(pod).any(may_restart)
+    }
+
+    fn outcome_of(&self, pod: &Pod, why: &StopCause) -> Outcome {
+        let plain = |phase| Outcome { phase, reason: None, message: None };
+        match why {
+            StopCause::DeadlineExceeded => Outcome {
+                phase: Phase::Failed,
+                reason: Some("DeadlineExceeded".to_owned()),
+                message: Some("Pod was active on the node longer than the specified deadline".to_owned()),
+            },
+            StopCause::SandboxLost => Outcome {
+                phase: Phase::Failed,
+                reason: None,
+                message: Some("the Pod's sandbox died, and restartPolicy Never forbids a new one".to_owned()),
+            },
+            StopCause::InitFailed { .. } => plain(Phase::Failed),
+            _ => {
+                let succeeded = |main: Member<'_>| {
+                    self.container(main.name()).ended().is_some_and(|ended| ended.code == 0)
+                };
+                plain(if mains(pod).all(succeeded) { Phase::Succeeded } else { Phase::Failed })
+            }
+        }
+    }
+}
+
+fn ended_from(exit: &Exit, started_at: Now, finished_at: Now, container_id: &str) -> Ended {
+    let reason = if exit.oom_killed {
+        TerminatedReason::OOMKilled
+    } else if exit.code == 0 {
+        TerminatedReason::Completed
+    } else {
+        TerminatedReason::Error
+    };
+    Ended {
+        code: exit.code,
+        signal: exit.signal,
+        reason,
+        message: exit.message.clone(),
+        started_at: Some(started_at),
+        finished_at,
+        container_id: Some(container_id.to_owned()),
+    }
+}
+
+impl ContainerMemory {
+    /// A new incarnation has appeared; what belonged to the one before is over.
+    pub(super) fn begin_instance(
+        &mut self,
+        attempt: u32,
+        container_id: Option<String>,
+        started_at: Option<Now>,
+    ) {
+        if let Some(before) = self.current.take() {
+            self.previous = before.ended.or(self.previous.take());
+            self.streak = if self.restart_requested { 0 } else { self.streak.saturating_add(1) };
+        }
+        self.restart_requested = false;
+        self.create_failure = None;
+        self.pull_failure = None;
+        self.current = Some(InstanceMemory {
+            attempt,
+            container_id,
+            started_at,
+            ended: None,
+            post_start_done: false,
+            pre_stop_done: false,
+            signalled_at: None,
+            killed: false,
+            kill_failure: None,
+            stopping: None,
+            started: None,
+            startup: ProbeMemory::default(),
+            liveness: ProbeMemory::default(),
+            readiness: ProbeMemory::default(),
+        });
+    }
+}

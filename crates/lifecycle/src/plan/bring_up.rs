@@ -1,0 +1,229 @@
+//! Bringing a Pod up and keeping it up: volumes, sandbox and images at the same time, then init containers in
+//! order, sidecars holding the next until they have started, then main containers.
+
+use model::pod::ImagePullPolicy;
+
+use super::Plan;
+use crate::action::Action;
+use crate::decide::Due;
+use crate::memory::{ContainerMemory, Wait};
+use crate::observation::{Sandbox, Volumes};
+use crate::restart::{Gate, restart_gate, retry_gate};
+use crate::role::{Member, Role, mains, members};
+
+/// Whether the image of a container is there for its next incarnation.
+enum ImageGate {
+    /// It is.
+    Here,
+    /// It must be pulled, and that may begin or has begun.
+    Pull(u32),
+    /// The pull failed; it is tried again at that boot time, or after a change from outside.
+    Failed(Gate, u32),
+}
+
+impl Plan<'_> {
+    pub(super) fn bring_up(&mut self) {
+        self.prepare_volumes();
+        let sandbox = self.ensure_sandbox();
+        for member in members(self.pod) {
+            self.pull(&member);
+            self.run_post_start(&member);
+        }
+        if self.seen.volumes == Volumes::Ready
+            && let Some(sandbox) = sandbox
+        {
+            self.start_init_containers(sandbox);
+            if self.memory.progress >= self.pod.spec.init_containers.len() {
+                self.start_main_containers(sandbox);
+            }
+        }
+    }
+
+    fn prepare_volumes(&mut self) {
+        if self.seen.volumes == Volumes::Ready
+            || self.flying(|a| matches!(a, Action::PrepareVolumes { .. } | Action::RemoveVolumes))
+        {
+            return;
+        }
+        let failure = self.memory.volumes_failure.as_ref();
+        let gate = retry_gate(failure, self.memory.policy.setup, self.now);
+        let retry = failure.map_or(0, |failure| failure.count);
+        self.act_when(gate, || Due::Volumes, Action::PrepareVolumes { retry });
+    }
+
+    /// The sandbox in which containers may start now; makes one, or first removes what is left of a dead one.
+    fn ensure_sandbox(&mut self) -> Option<u32> {
+        let changing = |a: &Action| matches!(a, Action::CreateSandbox { .. } | Action::RemoveSandbox { .. });
+        match self.seen.sandbox {
+            Sandbox::Ready { attempt } if self.memory.sandbox == Some(attempt) => return Some(attempt),
+            _ if self.flying(changing) => {}
+            Sandbox::Ready { .. } => {}
+            Sandbox::Absent => {
+                let failure = self.memory.sandbox_failure.as_ref();
+                let gate = retry_gate(failure, self.memory.policy.setup, self.now);
+                let attempt = self.memory.next_sandbox;
+                self.act_when(gate, || Due::Sandbox, Action::CreateSandbox { attempt });
+            }
+            Sandbox::Dead { attempt } => self.remove_sandbox(attempt),
+        }
+        None
+    }
+
+    pub(super) fn remove_sandbox(&mut self, attempt: u32) {
+        let gate = retry_gate(self.memory.removal_failure.as_ref(), self.memory.policy.setup, self.now);
+        self.act_when(gate, || Due::Removal, Action::RemoveSandbox { attempt });
+    }
+
+    /// Pulls the image of a container that has never run, at once and for all of them; for later
+    /// incarnations when the restart is due, because `imagePullPolicy: Always` wants what is current then.
+    fn pull(&mut self, member: &Member<'_>) {
+        let memory = self.memory.container(member.name());
+        let wanted = match memory.current {
+            None => !self.is_alive(member.name()),
+            Some(_) => self.wants_start(member) && restart_gate(self.memory, memory, self.now) == Gate::Open,
+        };
+        if !wanted {
+            return;
+        }
+        let container = member.name().to_owned();
+        let attempt = memory.next_attempt();
+        let due = || Due::Pull { container: member.name().to_owned() };
+        match self.image_gate(member, memory) {
+            ImageGate::Here => {}
+            ImageGate::Pull(retry) if !self.is_pulled_by_another(member) => {
+                self.act(Action::Pull { container, attempt, retry });
+            }
+            ImageGate::Pull(_) => {}
+            ImageGate::Failed(gate, retry) => {
+                self.act_when(gate, due, Action::Pull { container, attempt, retry });
+            }
+        }
+    }
+
+    fn image_gate(&self, member: &Member<'_>, memory: &ContainerMemory) -> ImageGate {
+        let is_here = self.seen.images.contains_key(member.name());
+        let is_ready = match member.container.image_pull_policy {
+            ImagePullPolicy::IfNotPresent => is_here,
+            ImagePullPolicy::Always => is_here && memory.pulled_for == Some(memory.next_attempt()),
+            ImagePullPolicy::Never if is_here => true,
+            ImagePullPolicy::Never => return ImageGate::Failed(Gate::Shut, 0),
+        };
+        match &memory.pull_failure {
+            _ if is_ready => ImageGate::Here,
+            None => ImageGate::Pull(0),
+            Some(failure) => {
+                let gate = retry_gate(Some(failure), self.memory.policy.pull, self.now);
+                ImageGate::Failed(gate, failure.count)
+            }
+        }
+    }
+
+    /// One pull serves all containers of an image, where presence is enough.
+    fn is_pulled_by_another(&self, member: &Member<'_>) -> bool {
+        if member.container.image_pull_policy != ImagePullPolicy::IfNotPresent {
+            return false;
+        }
+        self.actions.iter().chain(&self.seen.in_flight).any(|action| match action {
+            Action::Pull { container, .. } if container != member.name() => {
+                let other = self.pod.spec.container(container);
+                other.is_some_and(|other| other.image == member.container.image)
+            }
+            _ => false,
+        })
+    }
+
+    fn run_post_start(&mut self, member: &Member<'_>) {
+        if member.container.post_start.is_none() {
+            return;
+        }
+        if let Some(running) = self.memory.container(member.name()).running()
+            && !running.post_start_done
+            && running.stopping.is_none()
+        {
+            let container = member.name().to_owned();
+            self.act(Action::PostStart { container, attempt: running.attempt });
+        }
+    }
+
+    /// Whether a container should have a (new) incarnation, delays and images apart.
+    pub(super) fn wants_start(&self, member: &Member<'_>) -> bool {
+        let memory = self.memory.container(member.name());
+        if self.is_alive(member.name()) {
+            return false;
+        }
+        let progress = self.memory.progress;
+        match member.role {
+            // One that ended in this run and is not behind us failed; if it must stay so, the Pod is stopping.
+            Role::Init => member.index == progress,
+            Role::Sidecar => member.index <= progress,
+            Role::Main => {
+                let is_fresh = memory.current.is_none();
+                progress >= self.pod.spec.init_containers.len()
+                    && (is_fresh || !self.memory.is_main_finished(self.pod, member))
+            }
+        }
+    }
+
+    fn start_init_containers(&mut self, sandbox: u32) {
+        let up_to_here = self.pod.spec.init_containers.len().min(self.memory.progress + 1);
+        for member in members(self.pod).take(up_to_here) {
+            if self.wants_start(&member) {
+                self.start(&member, sandbox);
+            }
+        }
+    }
+
+    /// First starts go in spec order: a main container waits while one before it is still on its way to its
+    /// first start or in its postStart hook, not while one before it waits after a failure. Restarts wait for
+    /// nobody.
+    fn start_main_containers(&mut self, sandbox: u32) {
+        let mut held = false;
+        for main in mains(self.pod) {
+            let memory = self.memory.container(main.name());
+            let has_hook = main.container.post_start.is_some();
+            let is_first = memory.of_this_run().is_none();
+            if self.is_starting(main.name()) {
+                held |= has_hook;
+            } else if let Some(running) = memory.running() {
+                held |= !running.post_start_done && running.stopping.is_none();
+            } else if self.wants_start(&main) {
+                if held && is_first {
+                    continue;
+                }
+                let started = self.start(&main, sandbox);
+                let has_failed = memory.create_failure.is_some()
+                    || memory.pull_failure.is_some()
+                    || memory.current.is_some();
+                held |= is_first && if started { has_hook } else { !has_failed };
+            }
+        }
+    }
+
+    /// Starts a container if its delays are over and its image is here; says whether it does.
+    fn start(&mut self, member: &Member<'_>, sandbox: u32) -> bool {
+        let name = member.name();
+        let memory = self.memory.container(name);
+        match restart_gate(self.memory, memory, self.now) {
+            Gate::Open => {}
+            Gate::Until(boot_nanos) => {
+                self.wake(boot_nanos, || Due::Restart { container: name.to_owned() });
+                return false;
+            }
+            Gate::Shut => return false,
+        }
+        if !matches!(self.image_gate(member, memory), ImageGate::Here) {
+            return false;
+        }
+        let failure = memory.create_failure.as_ref();
+        let gate = retry_gate(failure, self.memory.policy.setup, self.now);
+        let start = Action::Start {
+            container: name.to_owned(),
+            attempt: memory.next_attempt(),
+            retry: failure.map_or(0, |failure| failure.count),
+            sandbox,
+        };
+        let is_ready = gate == Gate::Open;
+        self.act_when(gate, || Due::Create { container: name.to_owned() }, start);
+        is_ready && failure.is_none_or(|failure| failure.wait != Wait::OnChange)
+    }
+}

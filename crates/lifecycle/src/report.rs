@@ -1,0 +1,53 @@
+//! The status of a Pod, derived anew in every round from what is asked, remembered and seen.
+//!
+//! Nothing here is remembered but the times at which conditions changed, which `Memory::note` keeps.
+
+mod cause;
+mod conditions;
+mod containers;
+mod qos;
+
+use model::pod::Pod;
+
+pub(crate) use conditions::condition_values;
+
+use crate::memory::Memory;
+use crate::observation::Observation;
+use crate::role::{Role, mains, members};
+use crate::status::{Phase, Status};
+use crate::time::Now;
+
+/// The status of the Pod now.
+pub(crate) fn status(pod: &Pod, memory: &Memory, seen: &Observation, now: &Now) -> Status {
+    let (mut init_container_statuses, mut container_statuses) = (Vec::new(), Vec::new());
+    for member in members(pod) {
+        let status = containers::container_status(pod, memory, seen, &member, now);
+        if member.role == Role::Main { &mut container_statuses } else { &mut init_container_statuses }
+            .push(status);
+    }
+    let outcome = memory.outcome.as_ref();
+    let pod_ips = if seen.pod_ips.is_empty() && outcome.is_some() { &memory.pod_ips } else { &seen.pod_ips };
+    Status {
+        phase: phase(pod, memory),
+        reason: outcome.and_then(|outcome| outcome.reason.clone()),
+        message: outcome.and_then(|outcome| outcome.message.clone()),
+        conditions: conditions::conditions(pod, memory, seen),
+        cause: cause::cause(pod, memory, seen, now),
+        init_container_statuses,
+        container_statuses,
+        pod_ips: pod_ips.clone(),
+        start_time_wall_nanos: memory.admitted_at.wall_nanos,
+        qos_class: qos::qos_class(pod),
+        observed_generation: pod.meta.generation,
+    }
+}
+
+/// Pending until every main container has been started once in the present run, Running then, until the outcome.
+fn phase(pod: &Pod, memory: &Memory) -> Phase {
+    if let Some(outcome) = &memory.outcome {
+        return outcome.phase;
+    }
+    let is_initialized = memory.progress >= pod.spec.init_containers.len();
+    let all_started = mains(pod).all(|main| memory.container(main.name()).current.is_some());
+    if is_initialized && all_started { Phase::Running } else { Phase::Pending }
+}

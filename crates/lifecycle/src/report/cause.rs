@@ -1,0 +1,258 @@
+//! `cause`: one sentence that says why the Pod is not what was asked, on which a person can act.
+
+use model::pod::Pod;
+
+use crate::action::{Action, ProbeKind};
+use crate::memory::{ContainerStopCause, FailureMemory, Memory, StopCause, Wait};
+use crate::observation::{Observation, Sandbox, Volumes};
+use crate::policy::Backoff;
+use crate::report::containers::{is_ready, is_started};
+use crate::restart::{Gate, restart_gate, retry_gate};
+use crate::role::{Member, Role, mains, members};
+use crate::status::{Phase, TerminatedReason};
+use crate::time::{Now, SECOND};
+
+/// The sentence; none when all is as asked.
+pub(super) fn cause(pod: &Pod, memory: &Memory, seen: &Observation, now: &Now) -> Option<String> {
+    let teller = Teller { pod, memory, seen, now };
+    if memory.outcome.is_some() {
+        return teller.outcome();
+    }
+    if memory.stopping.is_some() {
+        return Some(teller.stopping());
+    }
+    teller
+        .setup_failure()
+        .or_else(|| members(pod).find_map(|member| teller.container_failure(&member)))
+        .or_else(|| teller.setup())
+        .or_else(|| teller.init())
+        .or_else(|| members(pod).find_map(|member| teller.not_ready(&member)))
+        .or_else(|| teller.gates())
+}
+
+struct Teller<'a> {
+    pod: &'a Pod,
+    memory: &'a Memory,
+    seen: &'a Observation,
+    now: &'a Now,
+}
+
+impl Teller<'_> {
+    fn outcome(&self) -> Option<String> {
+        let outcome = self.memory.outcome.as_ref()?;
+        if outcome.phase == Phase::Succeeded {
+            return None;
+        }
+        if let Some(message) = &outcome.message {
+            return Some(message.clone());
+        }
+        if self.memory.stop_requested {
+            return Some("the Pod was stopped on request".to_owned());
+        }
+        let why = self.memory.stopping.as_ref().map(|stopping| &stopping.why);
+        let failed = match why {
+            Some(StopCause::InitFailed { container }) => members(self.pod).find(|m| m.name() == container),
+            _ => mains(self.pod)
+                .find(|main| self.memory.container(main.name()).ended().is_some_and(|ended| ended.code != 0)),
+        }?;
+        let how = self.how_it_ended(&failed)?;
+        Some(format!("{} {how} and may not restart", title(&failed)))
+    }
+
+    fn stopping(&self) -> String {
+        let Some(stopping) = &self.memory.stopping else { return String::new() };
+        let why = match &stopping.why {
+            StopCause::SandboxChanged => "the Pod's sandbox died and everything starts again".to_owned(),
+            StopCause::RestartAll { container } => {
+                format!("container `{container}` ended with a code that restarts all containers")
+            }
+            StopCause::Completed => "the Pod has completed".to_owned(),
+            StopCause::SandboxLost => "the Pod's sandbox died".to_owned(),
+            StopCause::InitFailed { container } => format!("init container `{container}` failed"),
+            StopCause::DeadlineExceeded => "activeDeadlineSeconds is over".to_owned(),
+            StopCause::Requested => "a stop was requested".to_owned(),
+        };
+        let running: Vec<_> = members(self.pod)
+            .filter(|member| self.memory.container(member.name()).running().is_some())
+            .map(|member| format!("`{}`", member.name()))
+            .collect();
+        let left_nanos = stopping.grace_nanos.saturating_sub(self.now.nanos_since(&stopping.since));
+        match running.as_slice() {
+            [] => format!("{why}; nothing runs any more"),
+            running => format!("{why}; {} still run, {} of grace left", running.join(", "), span(left_nanos)),
+        }
+    }
+
+    fn setup_failure(&self) -> Option<String> {
+        let policy = self.memory.policy.setup;
+        let of = |what: &str, failure: &Option<FailureMemory>| {
+            let failure = failure.as_ref()?;
+            Some(format!("{what}: {}{}", failure.message, self.next_try(failure, policy)))
+        };
+        of("the Pod's volumes could not be made", &self.memory.volumes_failure)
+            .or_else(|| of("the Pod's sandbox could not be made", &self.memory.sandbox_failure))
+    }
+
+    fn container_failure(&self, member: &Member<'_>) -> Option<String> {
+        let container = self.memory.container(member.name());
+        let title = title(member);
+        if let Some(failure) = &container.create_failure {
+            let again = self.next_try(failure, self.memory.policy.setup);
+            return Some(format!("{title} could not be created: {}{again}", failure.message));
+        }
+        if let Some(failure) = &container.pull_failure {
+            let again = self.next_try(failure, self.memory.policy.pull);
+            return Some(format!("the image of {title} is not here: {}{again}", failure.message));
+        }
+        if let Some(running) = container.running() {
+            let why = match running.stopping.as_ref()?.why {
+                ContainerStopCause::Probe(ProbeKind::Startup) => "failed its startup probe",
+                ContainerStopCause::Probe(_) => "failed its liveness probe",
+                ContainerStopCause::PostStart => "failed its postStart hook",
+                ContainerStopCause::RestartRequested => "shall restart on request",
+            };
+            return Some(format!("{title} is being stopped because it {why}"));
+        }
+        let is_finished_main = member.role == Role::Main && self.memory.is_main_finished(self.pod, member);
+        if container.of_this_run().is_none() || is_finished_main {
+            return None;
+        }
+        let is_behind = member.role == Role::Init && member.index < self.memory.progress;
+        let how = self.how_it_ended(member).filter(|_| !is_behind)?;
+        let nth = ordinal(container.next_attempt());
+        Some(match restart_gate(self.memory, container, self.now) {
+            Gate::Until(at) => {
+                let wait = span(at.saturating_sub(self.now.boot_nanos));
+                format!("{title} restarts in {wait} after it {how} ({nth} restart)")
+            }
+            _ => format!("{title} restarts after it {how} ({nth} restart)"),
+        })
+    }
+
+    fn setup(&self) -> Option<String> {
+        if let Some(pulling) = self.seen.in_flight.iter().find_map(|action| match action {
+            Action::Pull { container, .. } => self.pod.spec.container(container),
+            _ => None,
+        }) {
+            return Some(format!("pulling image {:?} for container `{}`", pulling.image, pulling.name));
+        }
+        if self.seen.volumes != Volumes::Ready {
+            return Some("the Pod's volumes are being made".to_owned());
+        }
+        match self.seen.sandbox {
+            Sandbox::Ready { .. } => None,
+            Sandbox::Dead { .. } => Some("the dead sandbox is being removed".to_owned()),
+            Sandbox::Absent => Some("the Pod's sandbox is being made".to_owned()),
+        }
+    }
+
+    fn init(&self) -> Option<String> {
+        let member = members(self.pod)
+            .find(|member| member.role != Role::Main && member.index == self.memory.progress)?;
+        let title = title(&member);
+        let Some(running) = self.memory.container(member.name()).running() else {
+            return Some(format!("{title} is being started"));
+        };
+        let ran = running.started_at.map_or(0, |at| self.now.nanos_since(&at));
+        Some(match member.role {
+            Role::Init => format!("{title} has run for {}", span(ran)),
+            _ if !running.post_start_done => format!("{title} waits for its postStart hook"),
+            _ => {
+                format!("{title} has not passed its startup probe{}", last_failure(&running.startup.message))
+            }
+        })
+    }
+
+    fn not_ready(&self, member: &Member<'_>) -> Option<String> {
+        let is_finished_main = member.role == Role::Main && self.memory.is_main_finished(self.pod, member);
+        if member.role == Role::Init || is_finished_main {
+            return None;
+        }
+        let title = title(member);
+        let Some(running) = self.memory.container(member.name()).running() else {
+            return Some(format!("{title} is being started"));
+        };
+        if !running.post_start_done {
+            return Some(format!("{title} waits for its postStart hook"));
+        }
+        if !is_started(self.memory, member) {
+            let last = last_failure(&running.startup.message);
+            return Some(format!("{title} has not passed its startup probe{last}"));
+        }
+        if !is_ready(self.memory, member) {
+            let last = last_failure(&running.readiness.message);
+            return Some(format!("{title} has not passed its readiness probe{last}"));
+        }
+        None
+    }
+
+    fn gates(&self) -> Option<String> {
+        let gate = self.pod.spec.readiness_gates.iter().find(|gate| !self.seen.gates.contains(*gate))?;
+        Some(format!("readiness gate `{gate}` is not True"))
+    }
+
+    fn how_it_ended(&self, member: &Member<'_>) -> Option<String> {
+        let ended = self.memory.container(member.name()).ended()?;
+        Some(match ended.reason {
+            TerminatedReason::OOMKilled => "ran out of memory (OOMKilled)".to_owned(),
+            TerminatedReason::StartError => {
+                let message = ended.message.as_deref().unwrap_or("StartError");
+                format!("could not be started ({message})")
+            }
+            TerminatedReason::ContainerStatusUnknown => "was lost without a trace".to_owned(),
+            _ => match ended.signal {
+                Some(signal) => format!("was ended by signal {signal}"),
+                None => format!("exited with code {}", ended.code),
+            },
+        })
+    }
+
+    fn next_try(&self, failure: &FailureMemory, backoff: Backoff) -> String {
+        match retry_gate(Some(failure), backoff, self.now) {
+            Gate::Until(at) => format!("; next try in {}", span(at.saturating_sub(self.now.boot_nanos))),
+            Gate::Open => "; trying again".to_owned(),
+            Gate::Shut => {
+                debug_assert_eq!(failure.wait, Wait::OnChange);
+                "; waiting for that to change".to_owned()
+            }
+        }
+    }
+}
+
+fn title(member: &Member<'_>) -> String {
+    let role = match member.role {
+        Role::Init => "init container",
+        Role::Sidecar => "sidecar",
+        Role::Main => "container",
+    };
+    format!("{role} `{}`", member.name())
+}
+
+fn last_failure(message: &Option<String>) -> String {
+    match message {
+        Some(message) => format!(": {message}"),
+        None => " yet".to_owned(),
+    }
+}
+
+fn ordinal(n: u32) -> String {
+    let suffix = match (n % 10, n % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{n}{suffix}")
+}
+
+/// A duration as a person says it: `40 ms`, `12 s`, `3 min 5 s`, `2 h 10 min`.
+pub(crate) fn span(nanos: u64) -> String {
+    let seconds = nanos / SECOND;
+    match seconds {
+        0 => format!("{} ms", nanos / 1_000_000),
+        1..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}

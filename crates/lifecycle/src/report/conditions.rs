@@ -1,0 +1,83 @@
+//! `conditions`: their values, which `Memory::note` watches for transitions, and their reasons.
+
+use model::pod::Pod;
+
+use crate::memory::{Memory, StopCause};
+use crate::observation::{Observation, Sandbox};
+use crate::report::containers::{is_ready, is_started};
+use crate::role::{Member, Role, members};
+use crate::status::{
+    ALL_CONTAINERS_RESTARTING, CONTAINERS_READY, Condition, INITIALIZED, POD_READY_TO_START_CONTAINERS,
+    POD_SCHEDULED, Phase, READY,
+};
+
+/// Every condition with its value.
+pub(crate) fn condition_values(pod: &Pod, memory: &Memory, seen: &Observation) -> [(&'static str, bool); 6] {
+    let ended = memory.outcome.is_some();
+    let containers_ready = !ended && unready(pod, memory).next().is_none();
+    let gates_open = pod.spec.readiness_gates.iter().all(|gate| seen.gates.contains(gate));
+    let has_sandbox = matches!(seen.sandbox, Sandbox::Ready { .. });
+    let succeeded = memory.outcome.as_ref().is_some_and(|outcome| outcome.phase == Phase::Succeeded);
+    let initialized = memory.progress >= pod.spec.init_containers.len();
+    let restarting_all =
+        memory.stopping.as_ref().is_some_and(|s| matches!(s.why, StopCause::RestartAll { .. }));
+    [
+        (POD_READY_TO_START_CONTAINERS, has_sandbox),
+        (INITIALIZED, initialized || succeeded),
+        (READY, containers_ready && gates_open),
+        (CONTAINERS_READY, containers_ready),
+        (POD_SCHEDULED, true),
+        (ALL_CONTAINERS_RESTARTING, restarting_all && !ended),
+    ]
+}
+
+/// `conditions`, with reasons and times.
+pub(super) fn conditions(pod: &Pod, memory: &Memory, seen: &Observation) -> Vec<Condition> {
+    let shown = |(kind, status): &(&str, bool)| *kind != ALL_CONTAINERS_RESTARTING || *status;
+    let values = condition_values(pod, memory, seen).into_iter().filter(shown);
+    let of = |(kind, status): (&'static str, bool)| {
+        let (reason, message) = reason(pod, memory, kind, status);
+        let known = memory.conditions.get(kind).map(|known| known.since_wall_nanos);
+        Condition {
+            kind: kind.to_owned(),
+            status,
+            reason: reason.map(str::to_owned),
+            message,
+            last_transition_wall_nanos: known.unwrap_or(memory.admitted_at.wall_nanos),
+        }
+    };
+    values.map(of).collect()
+}
+
+/// Kubernetes' reason and message for the value of a condition.
+fn reason(pod: &Pod, memory: &Memory, kind: &str, status: bool) -> (Option<&'static str>, Option<String>) {
+    let phase = memory.outcome.as_ref().map(|outcome| outcome.phase);
+    let names = |names: Vec<&str>| names.join(" ");
+    match (kind, status, phase) {
+        (INITIALIZED, true, Some(Phase::Succeeded)) => (Some("PodCompleted"), None),
+        (INITIALIZED, false, _) => {
+            let incomplete =
+                members(pod).filter(|m| m.role != Role::Main && m.index >= memory.progress).map(|m| m.name());
+            let message = format!("containers with incomplete status: [{}]", names(incomplete.collect()));
+            (Some("ContainersNotInitialized"), Some(message))
+        }
+        (READY | CONTAINERS_READY, false, Some(Phase::Succeeded)) => (Some("PodCompleted"), None),
+        (READY | CONTAINERS_READY, false, Some(_)) => (Some("PodFailed"), None),
+        (READY, false, None) if unready(pod, memory).next().is_none() => {
+            (Some("ReadinessGatesNotReady"), Some("a readiness gate of the Pod is not True".to_owned()))
+        }
+        (READY | CONTAINERS_READY, false, None) => {
+            let unready = unready(pod, memory).map(|member| member.name());
+            let message = format!("containers with unready status: [{}]", names(unready.collect()));
+            (Some("ContainersNotReady"), Some(message))
+        }
+        _ => (None, None),
+    }
+}
+
+/// Main containers and sidecars that are not ready.
+fn unready<'a>(pod: &'a Pod, memory: &'a Memory) -> impl Iterator<Item = Member<'a>> {
+    members(pod).filter(|member| {
+        member.role != Role::Init && !(is_started(memory, member) && is_ready(memory, member))
+    })
+}
