@@ -8,6 +8,7 @@ pub mod devices;
 pub mod limits;
 pub mod plan;
 mod request;
+pub mod seccomp;
 mod shim;
 
 pub use ::shim::protocol::{
