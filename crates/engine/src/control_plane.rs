@@ -92,6 +92,10 @@ pub enum ReportKind {
         /// Of how much, when known.
         total_bytes: Option<u64>,
     },
+    /// The Pod cannot go on until somebody changes something; `podling run` gives up then.
+    Blocked(lifecycle::Blocked),
+    /// The Pod ended by itself and everything it held is released; it waits for its deletion.
+    Finished(lifecycle::status::Phase),
     /// Nothing of the Pod is left on this machine but its logs.
     Gone,
 }

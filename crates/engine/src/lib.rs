@@ -4,8 +4,23 @@
 //! The engine never knows where its Pods come from: it is given a [`control_plane::ControlPlane`] and tells
 //! it everything that happens. It knows no HTTP and no API store.
 
+mod cgroups;
+mod checkpoint;
+mod clock;
 pub mod control_plane;
+mod diagnose;
+mod env;
+mod host_devices;
+mod http_probe;
+mod identity;
+mod names;
+mod network;
 pub mod node;
+mod perform;
+mod pod;
+mod signals;
+mod spec;
+mod termination;
 
 pub use control_plane::{ControlPlane, PodChange, Report, ReportKind};
 pub use node::{Node, NodeConfig};

@@ -1,0 +1,94 @@
+//! Pull: the image of a container, by `imagePullPolicy`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use image::{Image, Images, PullError, PullOptions, Reference};
+use lifecycle::{Done, Failure, Reason};
+use model::pod::ImagePullPolicy;
+
+use super::{Performed, chain, failed, stuck};
+use crate::clock;
+use crate::control_plane::ReportKind;
+use crate::pod::{Change, PodContext};
+
+pub(super) async fn pull(context: &Arc<PodContext>, name: &str) -> Performed {
+    let begun = clock::now().boot_nanos;
+    match obtain(context, name).await {
+        Ok((image, pulled)) => {
+            let image_id = image.image_id().to_owned();
+            let size_bytes = image.size_bytes;
+            context.prepared().images.insert(name.to_owned(), Arc::new(image));
+            let took_nanos = clock::now().boot_nanos.saturating_sub(begun);
+            let done = if pulled { Done::Pulled { took_nanos, size_bytes } } else { Done::Performed };
+            (Ok(done), Change::ImagePresent { container: name.to_owned(), image_id })
+        }
+        Err(failure) => (Err(failure), Change::Nothing),
+    }
+}
+
+/// The image, and whether it was pulled for this.
+async fn obtain(context: &Arc<PodContext>, name: &str) -> Result<(Image, bool), Failure> {
+    let pod = context.pod();
+    let Some(container) = pod.spec.container(name) else {
+        return Err(stuck(Reason::ErrImagePull, format!("the Pod has no container {name}")));
+    };
+    let reference = Reference::parse(&container.image)
+        .map_err(|error| stuck(Reason::InvalidImageName, format!("image {:?}: {}", container.image, chain(&error))))?;
+    let images = &context.node.images;
+    if Images::is_builtin(&reference) {
+        let image = images.ensure_builtin(programs::TOOLBOX, toolbox::APPLETS);
+        return image.map(|image| (image, false)).map_err(|error| failed(Reason::ErrImagePull, chain(&error)));
+    }
+    if container.image_pull_policy != ImagePullPolicy::Always {
+        match images.find(&reference) {
+            Ok(Some(image)) => return Ok((image, false)),
+            Ok(None) if container.image_pull_policy == ImagePullPolicy::Never => {
+                let message = format!(
+                    "Container image \"{}\" is not present with pull policy of Never: load it with \
+                     `podling image load`, or pull it",
+                    container.image
+                );
+                return Err(stuck(Reason::ErrImageNeverPull, message));
+            }
+            Ok(None) => {}
+            Err(error) => return Err(stuck(Reason::ErrImagePull, chain(&error))),
+        }
+    }
+    let progress = Reporting {
+        context,
+        what: format!("pull {}", container.image),
+        done_bytes: AtomicU64::new(0),
+        total_bytes: AtomicU64::new(0),
+    };
+    let pulled = images.pull(&reference, &PullOptions::default(), &progress).await;
+    pulled.map(|image| (image, true)).map_err(|error| pull_failure(&container.image, &error))
+}
+
+fn pull_failure(image: &str, error: &PullError) -> Failure {
+    failed(Reason::ErrImagePull, format!("Failed to pull image \"{image}\": {}", chain(error)))
+}
+
+/// Passes the progress of a pull on as one sum over all of its layers.
+struct Reporting<'a> {
+    context: &'a PodContext,
+    what: String,
+    done_bytes: AtomicU64,
+    total_bytes: AtomicU64,
+}
+
+impl image::Progress for Reporting<'_> {
+    fn begin(&self, _what: &str, total_bytes: Option<u64>) -> u64 {
+        self.total_bytes.fetch_add(total_bytes.unwrap_or(0), Ordering::Relaxed);
+        0
+    }
+
+    fn advance(&self, _step: u64, bytes: u64) {
+        let done_bytes = self.done_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let total = self.total_bytes.load(Ordering::Relaxed);
+        let total_bytes = (total > 0).then_some(total);
+        self.context.report(ReportKind::Progress { what: self.what.clone(), done_bytes, total_bytes });
+    }
+
+    fn done(&self, _step: u64) {}
+}

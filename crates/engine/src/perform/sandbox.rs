@@ -1,0 +1,90 @@
+//! CreateSandbox: pause and its namespaces, the Pod's address, and the files about its name.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use container::{SandboxSpec, TmpfsMount};
+use lifecycle::{Event, Failure, Reason};
+use model::pod::{Medium, Pod, VolumeSource};
+use volume::Prepared;
+
+use super::{Performed, chain, failed, performed, volumes};
+use crate::clock;
+use crate::pod::{Change, PodContext};
+use crate::spec::resources;
+
+/// Size of the Pod's /dev/shm, as container engines have it.
+const SHM_SIZE_BYTES: u64 = 64 * 1024 * 1024;
+
+pub(super) async fn create(context: &Arc<PodContext>, attempt: u32) -> Performed {
+    match create_and_attach(context, attempt).await {
+        Ok(pod_ips) => performed(Change::SandboxReady { attempt, pod_ips }),
+        Err(failure) => (Err(failure), Change::SandboxDead { attempt }),
+    }
+}
+
+async fn create_and_attach(context: &Arc<PodContext>, attempt: u32) -> Result<Vec<String>, Failure> {
+    let pod = context.pod();
+    let refused = |error: &dyn std::error::Error| failed(Reason::FailedCreatePodSandBox, chain(error));
+    let begun = clock::now().boot_nanos;
+    let shim = context.shim().await.map_err(|error| refused(&error))?;
+    context.report_step("shim", begun);
+
+    let begun = clock::now().boot_nanos;
+    let spec = sandbox_spec(context, &pod, attempt)?;
+    let sandbox = shim.create_sandbox(spec).await.map_err(|error| refused(&error))?;
+    context.report_step("namespaces and pause", begun);
+
+    let begun = clock::now().boot_nanos;
+    let netns: Arc<OwnedFd> = Arc::new(sandbox.netns);
+    context.prepared().netns = Some(Arc::clone(&netns));
+    let pod_ips = if pod.spec.host_network {
+        vec![context.node.network.host_ip()]
+    } else {
+        let attachment = context.node.network.attach(&pod, netns).await.map_err(|error| refused(&error))?;
+        for warning in &attachment.warnings {
+            let (reason, message) = ("NetworkDegraded", warning.to_string());
+            context.report_event(Event { warning: true, reason, message, container: None });
+        }
+        attachment.addresses.iter().map(ToString::to_string).collect()
+    };
+    context.report_step("network", begun);
+
+    crate::names::write(context, &pod, &pod_ips).map_err(|error| refused(&error))?;
+    context.prepared().pod_ips.clone_from(&pod_ips);
+    Ok(pod_ips)
+}
+
+fn sandbox_spec(context: &PodContext, pod: &Pod, attempt: u32) -> Result<SandboxSpec, Failure> {
+    let refused = |error: &dyn std::error::Error| failed(Reason::FailedCreatePodSandBox, chain(error));
+    let names = crate::names::of(pod);
+    Ok(SandboxSpec {
+        key: format!("sandbox/{attempt}"),
+        hostname: names.kernel_hostname,
+        domainname: None,
+        share_process_namespace: pod.spec.share_process_namespace,
+        host_network: pod.spec.host_network,
+        host_ipc: pod.spec.host_ipc,
+        host_pid: pod.spec.host_pid,
+        sysctls: pod.spec.security_context.sysctls.iter().cloned().collect(),
+        tmpfs: memory_volumes(context, pod).map_err(|error| refused(&error))?,
+        shm_size_bytes: SHM_SIZE_BYTES,
+        resources: Some(resources::pod(&pod.spec).map_err(|error| refused(&error))?),
+    })
+}
+
+/// emptyDirs with medium Memory are mounted by the shim, before any container could want them.
+fn memory_volumes(context: &PodContext, pod: &Pod) -> Result<Vec<TmpfsMount>, volume::VolumeError> {
+    let in_memory = |volume: &&model::pod::Volume| {
+        matches!(volume.source, VolumeSource::EmptyDir { medium: Medium::Memory, .. })
+    };
+    let mut mounts = Vec::new();
+    for volume in volume::needed(&pod.spec).filter(in_memory) {
+        if let Prepared::Tmpfs { path, size_limit_bytes, mode, gid } =
+            volumes::prepare_one(context, pod, volume)?
+        {
+            mounts.push(TmpfsMount { path, size_limit_bytes, mode, gid });
+        }
+    }
+    Ok(mounts)
+}

@@ -1,0 +1,83 @@
+//! PrepareVolumes and RemoveVolumes.
+
+use std::sync::Arc;
+
+use lifecycle::{Event, Failure, Reason};
+use model::pod::Pod;
+use volume::{Prepared, VolumeError};
+
+use super::{Performed, chain, failed, performed, stuck};
+use crate::pod::{Change, PodContext};
+
+/// Makes the Pod's directories and every volume that some container mounts.
+pub(super) fn prepare(context: &PodContext) -> Performed {
+    match prepare_all(context) {
+        Ok(()) => performed(Change::VolumesReady),
+        Err(failure) => (Err(failure), Change::VolumesPartial),
+    }
+}
+
+fn prepare_all(context: &PodContext) -> Result<(), Failure> {
+    let pod = context.pod();
+    for volume in volume::needed(&pod.spec) {
+        let prepared = prepare_one(context, &pod, volume).map_err(|error| failure(context, &error))?;
+        context.prepared().volumes.insert(volume.name.clone(), prepared);
+        if let Some(message) = volume::limitation(volume) {
+            let reason = "VolumeLimitation";
+            context.report_event(Event { warning: true, reason, message, container: None });
+        }
+    }
+    Ok(())
+}
+
+/// Makes one volume; the same again changes nothing.
+pub(super) fn prepare_one(
+    context: &PodContext,
+    pod: &Pod,
+    volume: &model::pod::Volume,
+) -> Result<Prepared, VolumeError> {
+    let objects = |kind, name: &str| context.node.control_plane.object(kind, &pod.meta.namespace, name);
+    volume::prepare(
+        volume,
+        &volume::Context {
+            data_dir: &context.directories.data,
+            run_dir: &context.directories.run,
+            fs_group: pod.spec.security_context.fs_group,
+            objects: &objects,
+        },
+    )
+}
+
+/// A missing ConfigMap may still come, unless the control plane has said all that it will ever say; other
+/// errors may pass.
+fn failure(context: &PodContext, error: &VolumeError) -> Failure {
+    let waits_in_vain = error.waits_for().is_some() && !context.node.control_plane.objects_may_appear();
+    if waits_in_vain || matches!(error, VolumeError::Unsupported { .. }) {
+        stuck(Reason::FailedMount, chain(error))
+    } else {
+        failed(Reason::FailedMount, chain(error))
+    }
+}
+
+/// Ends the shim, and with it every mount of the Pod, then removes the volumes. Errors do not hold the Pod:
+/// what cannot be removed is named.
+pub(super) async fn remove(context: &Arc<PodContext>) -> Performed {
+    let mut errors = Vec::new();
+    if let Some(shim) = context.running_shim()
+        && let Err(error) = shim.clone().shutdown().await
+    {
+        errors.push(chain(&error));
+    }
+    let removal = volume::remove(&context.directories.data, &context.directories.run);
+    errors.extend(removal.iter().map(|error| chain(error)));
+    context.prepared().volumes.clear();
+    if !errors.is_empty() {
+        context.report_event(Event {
+            warning: true,
+            reason: Reason::FailedKillPod.as_str(),
+            message: errors.join("; "),
+            container: None,
+        });
+    }
+    performed(Change::VolumesAbsent)
+}

@@ -1,0 +1,253 @@
+//! What the actions of one Pod share: its directories, its shim, what was prepared for it, and its voice.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use container::{Key, Shim, ShimConfig, ShimEvent};
+use image::Image;
+use lifecycle::Event;
+use model::pod::Pod;
+use oci_spec::runtime::Process;
+use tokio::sync::{OnceCell, mpsc, oneshot};
+use volume::Prepared;
+
+use super::{Ended, Input};
+use crate::control_plane::{Report, ReportKind};
+use crate::node::NodeShared;
+use crate::{clock, termination};
+
+/// Where things of one Pod are.
+#[derive(Debug, Clone)]
+pub(crate) struct PodDirectories {
+    /// `<data-dir>/pods/UID`: disk volumes, writable layers, the checkpoint.
+    pub(crate) data: PathBuf,
+    /// `<run-dir>/pods/UID`: the shim's socket and exit records, secrets, /etc files.
+    pub(crate) run: PathBuf,
+    /// `<data-dir>/logs/NAMESPACE_NAME_UID`: one directory per container, as the kubelet lays them out.
+    pub(crate) logs: PathBuf,
+}
+
+impl PodDirectories {
+    pub(crate) fn of(pod: &Pod, data_dir: &Path, run_dir: &Path) -> PodDirectories {
+        let meta = &pod.meta;
+        PodDirectories {
+            data: data_dir.join("pods").join(&meta.uid),
+            run: run_dir.join("pods").join(&meta.uid),
+            logs: data_dir.join("logs").join(format!("{}_{}_{}", meta.namespace, meta.name, meta.uid)),
+        }
+    }
+
+    /// The log of one incarnation, `CONTAINER/ATTEMPT.log`.
+    pub(crate) fn log(&self, container: &str, attempt: u32) -> PathBuf {
+        self.logs.join(container).join(format!("{attempt}.log"))
+    }
+
+    /// The file behind `terminationMessagePath` of one incarnation.
+    pub(crate) fn termination_log(&self, container: &str, attempt: u32) -> PathBuf {
+        self.run.join("containers").join(container).join(format!("{attempt}.termination"))
+    }
+
+    /// Where parts of volumes are bound for one incarnation (subPath).
+    pub(crate) fn staging(&self, container: &str, attempt: u32) -> PathBuf {
+        self.run.join("containers").join(container).join(format!("{attempt}.staged"))
+    }
+
+    /// The writable layer of one incarnation.
+    pub(crate) fn layer(&self, container: &str, attempt: u32) -> PathBuf {
+        self.data.join("containers").join(container).join(attempt.to_string())
+    }
+
+    /// /etc/hosts and its kin.
+    pub(crate) fn etc(&self) -> PathBuf {
+        self.run.join("etc")
+    }
+}
+
+/// Shared by the task of a Pod and its actions.
+pub(crate) struct PodContext {
+    pub(crate) node: Arc<NodeShared>,
+    pub(crate) directories: PodDirectories,
+    /// `/podling/NODE/podUID`.
+    pub(crate) cgroup: String,
+    pod: Mutex<Arc<Pod>>,
+    shim: OnceCell<Shim>,
+    inputs: mpsc::Sender<Input>,
+    prepared: Mutex<PreparedThings>,
+    /// Whoever waits for the end of an exec.
+    execs: Mutex<HashMap<Key, oneshot::Sender<container::Exit>>>,
+}
+
+/// What actions made and later actions need. Each round's observation comes from completions instead; this is
+/// only where the things themselves are.
+#[derive(Default)]
+pub(crate) struct PreparedThings {
+    pub(crate) volumes: BTreeMap<String, Prepared>,
+    pub(crate) images: BTreeMap<String, Arc<Image>>,
+    pub(crate) pod_ips: Vec<String>,
+    /// The process of each container as its spec has it; an exec is the same with another command.
+    pub(crate) processes: BTreeMap<String, Process>,
+    /// What signal stops each container.
+    pub(crate) stop_signals: BTreeMap<String, i32>,
+    /// Pids of first processes by container, to tell who holds a port.
+    pub(crate) pids: BTreeMap<String, i32>,
+    /// The newest incarnation of each container.
+    pub(crate) attempts: BTreeMap<String, u32>,
+    /// The sandbox's network namespace.
+    pub(crate) netns: Option<Arc<std::os::fd::OwnedFd>>,
+}
+
+impl PodContext {
+    pub(crate) fn new(pod: Pod, node: Arc<NodeShared>, inputs: mpsc::Sender<Input>) -> PodContext {
+        let directories = PodDirectories::of(&pod, &node.config.data_dir, &node.config.run_dir);
+        let cgroup = format!("/podling/{}/pod{}", node.config.name, pod.meta.uid);
+        PodContext {
+            node,
+            directories,
+            cgroup,
+            pod: Mutex::new(Arc::new(pod)),
+            shim: OnceCell::new(),
+            inputs,
+            prepared: Mutex::default(),
+            execs: Mutex::default(),
+        }
+    }
+
+    /// The Pod as it is asked for now.
+    pub(crate) fn pod(&self) -> Arc<Pod> {
+        Arc::clone(&lock(&self.pod))
+    }
+
+    pub(super) fn set_pod(&self, pod: Arc<Pod>) {
+        *lock(&self.pod) = pod;
+    }
+
+    /// What was prepared. The guard is never held across an await.
+    pub(crate) fn prepared(&self) -> MutexGuard<'_, PreparedThings> {
+        lock(&self.prepared)
+    }
+
+    /// The Pod's shim, started at the first call.
+    pub(crate) async fn shim(self: &Arc<Self>) -> Result<&Shim, container::Error> {
+        self.shim
+            .get_or_try_init(|| async {
+                let config =
+                    ShimConfig { pod_dir: self.directories.run.clone(), cgroup: self.cgroup.clone() };
+                let (shim, events) = Shim::start(config).await?;
+                tokio::spawn(forward(Arc::clone(self), events));
+                Ok(shim)
+            })
+            .await
+    }
+
+    /// The shim, if one was ever started.
+    pub(crate) fn running_shim(&self) -> Option<&Shim> {
+        self.shim.get()
+    }
+
+    fn pid_ended(&self, container: &str, attempt: u32) {
+        let mut prepared = self.prepared();
+        if prepared.attempts.get(container) == Some(&attempt) {
+            prepared.pids.remove(container);
+        }
+    }
+
+    /// Awaits the end of an exec: to be called before the exec is asked for.
+    pub(crate) fn expect_exec(&self, key: Key) -> oneshot::Receiver<container::Exit> {
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.execs).insert(key, sender);
+        receiver
+    }
+
+    /// Nobody awaits that exec any more.
+    pub(crate) fn forget_exec(&self, key: &str) {
+        lock(&self.execs).remove(key);
+    }
+
+    /// Whether that incarnation was started and has not ended, as far as the engine was told.
+    pub(crate) fn is_running(&self, container: &str, attempt: u32) -> bool {
+        let prepared = self.prepared();
+        prepared.attempts.get(container) == Some(&attempt) && prepared.pids.contains_key(container)
+    }
+
+    pub(crate) fn report(&self, kind: ReportKind) {
+        let now = clock::now();
+        let pod = self.pod();
+        self.node.control_plane.report(Report {
+            uid: pod.meta.uid.clone(),
+            pod: format!("{}/{}", pod.meta.namespace, pod.meta.name),
+            wall_nanos: now.wall_nanos,
+            boot_nanos: now.boot_nanos,
+            kind,
+        });
+    }
+
+    pub(crate) fn report_event(&self, event: Event) {
+        self.report(ReportKind::Event {
+            warning: event.warning,
+            reason: event.reason.to_owned(),
+            message: event.message,
+            container: event.container,
+        });
+    }
+
+    /// Tells how long a step took that began at `since_boot_nanos`.
+    pub(crate) fn report_step(&self, what: impl Into<String>, since_boot_nanos: u64) {
+        let took = clock::now().boot_nanos.saturating_sub(since_boot_nanos);
+        self.report(ReportKind::Step {
+            what: what.into(),
+            duration: std::time::Duration::from_nanos(took),
+        });
+    }
+
+    /// Releases the last of the Pod; its logs stay with the node.
+    pub(super) async fn forget(&self) {
+        for directory in [&self.directories.data, &self.directories.run] {
+            if let Err(error) = std::fs::remove_dir_all(directory)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %directory.display(), %error, "cannot remove the Pod's directory");
+            }
+        }
+    }
+}
+
+/// Passes on what the shim tells: the end of an exec to whoever awaits it, everything else to the Pod's task.
+async fn forward(context: Arc<PodContext>, mut events: mpsc::Receiver<ShimEvent>) {
+    while let Some(event) = events.recv().await {
+        let input = match event {
+            ShimEvent::Exited { key, exit } => {
+                let waiting = lock(&context.execs).remove(&key);
+                if let Some(waiting) = waiting {
+                    // Whoever gave up waiting does not need to know.
+                    let _ = waiting.send(exit);
+                    continue;
+                }
+                let Some((container, attempt)) = parse_key(&key) else { continue };
+                let ended = termination::ended(&context, container, attempt, exit);
+                context.pid_ended(container, attempt);
+                Input::ContainerEnded { container: container.to_owned(), attempt, ended }
+            }
+            ShimEvent::SandboxGone { .. } => Input::SandboxDied,
+            ShimEvent::Disconnected => break,
+        };
+        if context.inputs.send(input).await.is_err() {
+            break;
+        }
+    }
+}
+
+/// The key under which the shim knows an incarnation.
+pub(crate) fn key(container: &str, attempt: u32) -> Key {
+    format!("{container}/{attempt}")
+}
+
+fn parse_key(key: &str) -> Option<(&str, u32)> {
+    let (container, attempt) = key.split_once('/')?;
+    Some((container, attempt.parse().ok()?))
+}
+
+/// A panic of another action must not take the Pod's task with it; what the lock guards is always whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,275 @@
+//! One Pod's task: the only owner of its Memory.
+//!
+//! ```text
+//!     completions, requests, shim events
+//!          │
+//!          ▼
+//!   note ─► observe ─► note ─► decide ─► save ─► begin actions ─► wait ─┐
+//!     ▲                                                                │
+//!     └────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! No decision is taken while acting, and none is taken here: what to do is [`lifecycle::decide`]'s.
+
+mod context;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lifecycle::{Action, Decision, Done, End, Event, Fact, Failure, Memory, Reason, Retry};
+use model::pod::Pod;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::checkpoint::Checkpoint;
+use crate::control_plane::ReportKind;
+use crate::{clock, diagnose, perform};
+
+pub(crate) use context::{PodContext, key};
+pub(crate) use world::{Change, Ended};
+
+/// What reaches a Pod's task from outside.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// A request.
+    Fact(Fact),
+    /// The Pod's spec was edited.
+    PodChanged(Arc<Pod>),
+    /// An incarnation of a container ended.
+    ContainerEnded {
+        /// The container.
+        container: String,
+        /// Which incarnation.
+        attempt: u32,
+        /// How.
+        ended: Ended,
+    },
+    /// Pause died.
+    SandboxDied,
+}
+
+/// What an action came to.
+pub(crate) struct Completion {
+    pub(crate) action: Action,
+    pub(crate) result: Result<Done, Failure>,
+    pub(crate) change: Change,
+}
+
+/// The task's own state.
+pub(crate) struct PodTask {
+    context: Arc<PodContext>,
+    memory: Memory,
+    world: world::World,
+    in_flight: BTreeMap<Action, AbortHandle>,
+    inputs: mpsc::Receiver<Input>,
+    completions: mpsc::Receiver<Completion>,
+    completed: mpsc::Sender<Completion>,
+    checkpoint: Option<Checkpoint>,
+    reported: Option<lifecycle::Status>,
+    blocked: Option<lifecycle::Blocked>,
+    finished: bool,
+}
+
+/// Inputs and completions that may wait for the task; more make the sender wait.
+const QUEUE_LENGTH: usize = 64;
+
+impl PodTask {
+    /// Admits the Pod. Inputs go to the returned sender, which is also how the Pod's own shim tells its events.
+    pub(crate) fn new(context: Arc<PodContext>, inputs: mpsc::Receiver<Input>) -> PodTask {
+        let memory = Memory::new(&context.pod(), context.node.policy, clock::now());
+        let (completed, completions) = mpsc::channel(QUEUE_LENGTH);
+        PodTask {
+            context,
+            memory,
+            world: world::World::default(),
+            in_flight: BTreeMap::new(),
+            inputs,
+            completions,
+            completed,
+            checkpoint: None,
+            reported: None,
+            blocked: None,
+            finished: false,
+        }
+    }
+
+    /// Lives the Pod's life until nothing of it is left.
+    pub(crate) async fn run(mut self) {
+        self.begin_checkpoint();
+        loop {
+            let decision = self.decide();
+            self.save();
+            self.tell(&decision);
+            if matches!(decision.end, Some(End::Gone(_))) {
+                break;
+            }
+            self.act(&decision);
+            self.wait(&decision).await;
+        }
+        self.context.forget().await;
+        self.context.report(ReportKind::Gone);
+    }
+
+    /// Observes, notes what is observed, and decides.
+    fn decide(&mut self) -> Decision {
+        let in_flight: BTreeSet<Action> = self.in_flight.keys().cloned().collect();
+        let observation = self.world.observe(&in_flight);
+        self.note(Fact::Observed(observation.clone()));
+        lifecycle::decide(&self.context.pod(), &self.memory, &observation, &clock::now())
+    }
+
+    fn note(&mut self, fact: Fact) {
+        let events = self.memory.note(&self.context.pod(), &fact, &clock::now());
+        for event in events {
+            self.context.report_event(event);
+        }
+    }
+
+    fn act(&mut self, decision: &Decision) {
+        for action in decision.cancel.iter().filter(|action| may_be_interrupted(action)) {
+            if let Some(task) = self.in_flight.get(action) {
+                task.abort();
+            }
+        }
+        let pod = self.context.pod();
+        for action in &decision.actions {
+            if let Some(event) = action.event(&pod) {
+                self.context.report_event(event);
+            }
+            let handle = self.begin(action.clone());
+            self.in_flight.insert(action.clone(), handle);
+        }
+    }
+
+    /// Performs an action in a task of its own. Its completion always arrives, also when it is given up or
+    /// when it panics: an action that stayed in flight for ever would hold the Pod for ever.
+    fn begin(&self, action: Action) -> AbortHandle {
+        let context = Arc::clone(&self.context);
+        let performed = action.clone();
+        let task = tokio::spawn(async move { perform::perform(&context, &performed).await });
+        let abort = task.abort_handle();
+        let completed = self.completed.clone();
+        tokio::spawn(async move {
+            let (result, change) = match task.await {
+                Ok(performed) => performed,
+                Err(ended) => (Err(given_up(&ended)), Change::Nothing),
+            };
+            // The receiver lives as long as the Pod's task; without it nobody asks for the completion.
+            let _ = completed.send(Completion { action, result, change }).await;
+        });
+        abort
+    }
+
+    /// Waits for something to happen, then takes over all that has.
+    async fn wait(&mut self, decision: &Decision) {
+        let sleep = decision.wake_at.as_ref().map(|deadline| {
+            Duration::from_nanos(deadline.boot_nanos.saturating_sub(clock::now().boot_nanos))
+        });
+        let due = async {
+            match sleep {
+                Some(duration) => tokio::time::sleep(duration).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(completion) = self.completions.recv() => self.take_completion(completion),
+            Some(input) = self.inputs.recv() => self.take_input(input),
+            () = due => {}
+        }
+        while let Ok(completion) = self.completions.try_recv() {
+            self.take_completion(completion);
+        }
+        while let Ok(input) = self.inputs.try_recv() {
+            self.take_input(input);
+        }
+    }
+
+    fn take_completion(&mut self, completion: Completion) {
+        self.in_flight.remove(&completion.action);
+        self.world.apply(completion.change);
+        self.note(Fact::Completed { action: completion.action, result: completion.result });
+    }
+
+    fn take_input(&mut self, input: Input) {
+        match input {
+            Input::Fact(fact) => self.note(fact),
+            Input::PodChanged(pod) => {
+                self.context.set_pod(pod);
+                self.note(Fact::PodChanged);
+            }
+            Input::ContainerEnded { container, attempt, ended } => {
+                diagnose::after_exit(&self.context, &container, attempt, &ended);
+                self.world.container_ended(&container, attempt, ended);
+            }
+            Input::SandboxDied => self.world.sandbox_died(),
+        }
+    }
+
+    /// Tells the control plane what is new.
+    fn tell(&mut self, decision: &Decision) {
+        if self.reported.as_ref() != Some(&decision.status) {
+            self.reported = Some(decision.status.clone());
+            self.context.report(ReportKind::Status(Box::new(decision.status.clone())));
+        }
+        if decision.blocked.is_some() && self.blocked != decision.blocked {
+            self.blocked.clone_from(&decision.blocked);
+            if let Some(blocked) = decision.blocked.clone() {
+                self.context.report(ReportKind::Blocked(blocked));
+            }
+        }
+        if let (Some(End::Finished(phase)), false) = (decision.end, self.finished) {
+            self.finished = true;
+            self.context.report(ReportKind::Finished(phase));
+        }
+    }
+
+    fn begin_checkpoint(&mut self) {
+        match Checkpoint::create(&self.context.directories.data, &self.context.pod()) {
+            Ok(checkpoint) => self.checkpoint = Some(checkpoint),
+            Err(error) => self.warn_of_checkpoint(&error),
+        }
+    }
+
+    /// A Pod whose Memory cannot be saved (disk full) goes on: stopping it would lose more.
+    fn save(&mut self) {
+        let Some(checkpoint) = &mut self.checkpoint else { return };
+        if let Err(error) = checkpoint.save(&self.memory) {
+            self.warn_of_checkpoint(&error);
+        }
+    }
+
+    fn warn_of_checkpoint(&self, error: &std::io::Error) {
+        self.context.report_event(Event {
+            warning: true,
+            reason: "CheckpointFailed",
+            message: format!(
+                "cannot save the state of the Pod in {}: {error}; it runs on, and a restarted podling would \
+                 decide from what it sees only",
+                self.context.directories.data.display()
+            ),
+            container: None,
+        });
+    }
+}
+
+/// What leaves nothing half-made behind when it is given up. The others come to their own end: a container
+/// whose start was forgotten half-way would run unseen.
+fn may_be_interrupted(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Pull { .. } | Action::Probe { .. } | Action::PostStart { .. } | Action::PreStop { .. }
+    )
+}
+
+/// An action that ended without a result of its own.
+fn given_up(ended: &tokio::task::JoinError) -> Failure {
+    let message = if ended.is_cancelled() {
+        "given up, as it is no longer wanted".to_owned()
+    } else {
+        format!("podling itself failed in it: {ended}")
+    };
+    Failure { reason: Reason::Canceled, message, retry: Retry::Backoff }
+}
