@@ -13,6 +13,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Instant;
 
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -87,6 +88,12 @@ impl From<Refused> for io::Error {
         }
         io::Error::new(io::Error::from_raw_os_error(refused.errno).kind(), refused)
     }
+}
+
+/// The error number of a failure of this module, with or without the kernel's explanation.
+pub fn errno(error: &io::Error) -> Option<i32> {
+    let refused = error.get_ref().and_then(|inner| inner.downcast_ref::<Refused>());
+    error.raw_os_error().or(refused.map(|refused| refused.errno))
 }
 
 /// Several messages that leave in one system call, in the order in which they were added.
@@ -335,11 +342,92 @@ impl Socket {
         }
     }
 
+    /// Asks for one object and calls `each` with the type and the payload of the answer.
+    pub fn query(
+        &mut self,
+        kind: u16,
+        header: &[u8],
+        fill: impl FnOnce(&mut Message<'_>),
+        mut each: impl FnMut(u16, &[u8]),
+    ) -> io::Result<()> {
+        let mut batch = Batch::new();
+        fill(&mut batch.message(kind, 0, header));
+        let sequence = self.sequence;
+        self.sequence = sequence.wrapping_add(1);
+        batch.number(sequence);
+        self.send(&batch.buffer)?;
+        loop {
+            let length = match rustix::net::recv(&self.fd, &mut self.buffer[..], RecvFlags::DONTWAIT) {
+                Ok((length, _)) => length,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            for message in messages(&self.buffer[..length]).filter(|message| message.sequence == sequence) {
+                if message.kind == NLMSG_ERROR {
+                    return refusal(&message, 0).map_or(Ok(()), |refused| Err(refused.into()));
+                }
+                each(message.kind, message.payload);
+            }
+        }
+    }
+
     fn send(&self, bytes: &[u8]) -> io::Result<()> {
         loop {
             match rustix::net::send(&self.fd, bytes, SendFlags::empty()) {
                 Ok(_) => return Ok(()),
                 Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// What the kernel tells everybody: changes of links, addresses and so on, from the moment it was opened.
+#[derive(Debug)]
+pub struct Subscription {
+    fd: OwnedFd,
+    buffer: Vec<u8>,
+}
+
+impl Subscription {
+    /// Subscribes to the groups of rtnetlink (a mask of RTMGRP_*) in the calling thread's network namespace.
+    pub fn open(groups: u32) -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+        rustix::net::bind(&fd, &SocketAddrNetlink::new(0, groups))?;
+        Ok(Self { fd, buffer: vec![0; RECEIVE_BUFFER_LEN] })
+    }
+
+    /// Waits until `found` is true of the type and payload of a message, or until the deadline; says which.
+    /// Messages that were lost because nobody read them are an error (ENOBUFS): the caller looks by itself.
+    pub fn wait_for(
+        &mut self,
+        deadline: Instant,
+        mut found: impl FnMut(u16, &[u8]) -> bool,
+    ) -> io::Result<bool> {
+        loop {
+            match rustix::net::recv(&self.fd, &mut self.buffer[..], RecvFlags::empty()) {
+                Ok((length, _)) => {
+                    if messages(&self.buffer[..length]).any(|message| found(message.kind, message.payload)) {
+                        return Ok(true);
+                    }
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Ok(false);
+                    }
+                    let timeout = rustix::event::Timespec {
+                        tv_sec: left.as_secs() as i64,
+                        tv_nsec: i64::from(left.subsec_nanos()),
+                    };
+                    let mut wanted = [rustix::event::PollFd::new(&self.fd, rustix::event::PollFlags::IN)];
+                    match rustix::event::poll(&mut wanted, Some(&timeout)) {
+                        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
                 Err(error) => return Err(error.into()),
             }
         }
