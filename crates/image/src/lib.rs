@@ -1,1 +1,46 @@
 //! From an image reference to a root filesystem: store, load, save, pull.
+//!
+//! [`Images`] is a directory of the machine that any number of nodes and processes share. Images come in by `load`, `pull`
+//! and `ensure_builtin`; `find` gives what a container needs (configuration, layer directories for overlayfs), `hold`
+//! keeps it from being removed, and [`user`] looks names up inside of it.
+//!
+//! Everything that comes in is hostile until its digest says otherwise, and afterwards still: unpacking trusts no name, no
+//! size and no link. This is the only room that talks to registries. It mounts nothing.
+
+mod archive;
+mod builtin;
+mod commit;
+mod compression;
+mod digest;
+mod error;
+mod layer;
+mod load;
+mod manifest;
+mod merged;
+mod pipe;
+mod progress;
+mod pull;
+mod record;
+mod reference;
+mod remove;
+mod save;
+mod staging;
+mod store;
+mod tar_header;
+mod tar_reader;
+mod tree;
+mod unpack;
+pub mod user;
+
+pub use crate::builtin::BUILTIN_NAME;
+pub use crate::compression::Compression;
+pub use crate::digest::{Digest, DigestError};
+pub use crate::error::{Error, Holder};
+pub use crate::load::Loaded;
+pub use crate::progress::{Progress, Silent};
+pub use crate::pull::{PullError, PullOptions, PullReason};
+pub use crate::record::{Image, ImageSummary};
+pub use crate::reference::{Reference, ReferenceError, ReferenceProblem};
+pub use crate::remove::Removed;
+pub use crate::store::{Hold, Images};
+pub use crate::unpack::{Limits, Refusal, UnpackError};

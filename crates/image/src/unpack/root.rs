@@ -1,0 +1,352 @@
+//! The directory that a layer is unpacked into, and what may be done in it.
+//!
+//! Parents are resolved by openat2(2) with RESOLVE_IN_ROOT: within one layer a symbolic link may stand for a directory
+//! (`lib` → `usr/lib`), and an absolute one means the layer's own root. The last component is never followed. All
+//! further calls name a single component below an open directory, so nothing can be swapped in between.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, makedev,
+};
+use rustix::io::Errno;
+
+use super::{Failure, Refusal, name};
+use crate::tar_reader::Entry;
+use crate::tree;
+
+pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
+const IMPLIED_DIRECTORY_MODE: u32 = 0o755;
+
+/// An entry and where it goes.
+pub(super) struct Target<'a> {
+    pub(super) parent: Vec<&'a [u8]>,
+    pub(super) name: &'a [u8],
+    pub(super) entry: &'a Entry,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+pub(super) struct LayerRoot {
+    root: Rc<OwnedFd>,
+    /// The directory of the previous entry: most entries stand beside each other. Forgotten when anything is replaced.
+    last_parent: Option<(Vec<u8>, Rc<OwnedFd>)>,
+    /// Times of directories, set when their contents are complete.
+    directory_times: Vec<(Vec<u8>, Timestamps)>,
+}
+
+/// What stood at a name before an entry took it.
+#[derive(PartialEq, Eq)]
+enum Before {
+    Nothing,
+    Whiteout,
+    Directory,
+}
+
+impl LayerRoot {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let root = rustix::fs::open(path, flags, Mode::empty())?;
+        rustix::fs::fchmod(&root, Mode::from_raw_mode(IMPLIED_DIRECTORY_MODE))?;
+        Ok(Self { root: Rc::new(root), last_parent: None, directory_times: Vec::new() })
+    }
+
+    /// Sets the times of directories, deepest entries last written first, now that nothing changes them any more.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        for (path, times) in std::mem::take(&mut self.directory_times).into_iter().rev() {
+            match self.open_in_root(&path) {
+                Ok(directory) => rustix::fs::futimens(directory, &times)?,
+                // A later entry replaced the directory.
+                Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_root_metadata(&mut self, entry: &Entry, uid: u32, gid: u32) -> Result<(), Failure> {
+        set_metadata(&self.root, entry, uid, gid)?;
+        self.directory_times.push((b".".to_vec(), times(entry)));
+        Ok(())
+    }
+
+    pub(super) fn directory(&mut self, target: &Target<'_>) -> Result<(), Failure> {
+        let parent = self.parent(&target.parent)?;
+        let name = c_name(target.name)?;
+        let before = self.clear(&parent, &name, true)?;
+        if before != Before::Directory {
+            rustix::fs::mkdirat(&parent, &name, Mode::from_raw_mode(0o700))?;
+        }
+        let directory = open_child(&parent, &name)?;
+        if before == Before::Whiteout {
+            set_opaque(&directory)?;
+        }
+        set_metadata(&directory, target.entry, target.uid, target.gid)?;
+        let mut path = target.parent.join(&b'/');
+        path.push(b'/');
+        path.extend_from_slice(target.name);
+        self.directory_times.push((path, times(target.entry)));
+        Ok(())
+    }
+
+    pub(super) fn create_file(&mut self, target: &Target<'_>) -> Result<OwnedFd, Failure> {
+        let parent = self.parent(&target.parent)?;
+        let name = c_name(target.name)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o600);
+        match rustix::fs::openat(&parent, &name, flags, mode) {
+            Err(Errno::EXIST) => {
+                self.clear(&parent, &name, false)?;
+                Ok(rustix::fs::openat(&parent, &name, flags, mode)?)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Last of all, since writing would clear setuid and capabilities and set the times.
+    pub(super) fn set_file_metadata(&mut self, file: &OwnedFd, target: &Target<'_>) -> Result<(), Failure> {
+        set_metadata(file, target.entry, target.uid, target.gid)?;
+        rustix::fs::futimens(file, &times(target.entry))?;
+        Ok(())
+    }
+
+    pub(super) fn symlink(&mut self, target: &Target<'_>) -> Result<(), Failure> {
+        let parent = self.parent(&target.parent)?;
+        let name = c_name(target.name)?;
+        let link = c_name(&target.entry.link)?;
+        self.clear(&parent, &name, false)?;
+        rustix::fs::symlinkat(&link, &parent, &name)?;
+        chown_entry(&parent, &name, target)?;
+        rustix::fs::utimensat(&parent, &name, &times(target.entry), AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(())
+    }
+
+    pub(super) fn fifo(&mut self, target: &Target<'_>) -> Result<(), Failure> {
+        let parent = self.parent(&target.parent)?;
+        let name = c_name(target.name)?;
+        self.clear(&parent, &name, false)?;
+        rustix::fs::mknodat(&parent, &name, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?;
+        chown_entry(&parent, &name, target)?;
+        // Safe although it would follow a link: the name was made by the call above in a directory nobody else sees.
+        rustix::fs::chmodat(&parent, &name, Mode::from_raw_mode(target.entry.mode), AtFlags::empty())?;
+        rustix::fs::utimensat(&parent, &name, &times(target.entry), AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(())
+    }
+
+    pub(super) fn hard_link(&mut self, parent: &[&[u8]], name: &[u8], link: &[u8]) -> Result<(), Failure> {
+        let shown = || String::from_utf8_lossy(link).chars().take(300).collect::<String>();
+        let mut components =
+            name::components(link).map_err(|_| Refusal::HardLinkOutside { target: shown() })?;
+        let Some(last) = components.pop() else {
+            return Err(Refusal::HardLinkKind { target: shown() }.into());
+        };
+        let missing = || Refusal::HardLinkTarget { target: shown() };
+        let last = c_name(last)?;
+        let source = match self.open_in_root(&components.join(&b'/')) {
+            Ok(directory) => directory,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Err(missing().into()),
+            Err(error) => return Err(error.into()),
+        };
+        let stat = match rustix::fs::statat(&source, &last, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Err(missing().into()),
+            Err(error) => return Err(error.into()),
+        };
+        if !matches!(
+            FileType::from_raw_mode(stat.st_mode),
+            FileType::RegularFile | FileType::Symlink | FileType::Fifo
+        ) {
+            return Err(Refusal::HardLinkKind { target: shown() }.into());
+        }
+        let parent = self.parent(parent)?;
+        let name = c_name(name)?;
+        // A link onto itself is nothing to do; replacing would remove the only copy.
+        let same = rustix::fs::statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|there| (there.st_dev, there.st_ino) == (stat.st_dev, stat.st_ino));
+        if same {
+            return Ok(());
+        }
+        self.clear(&parent, &name, false)?;
+        match rustix::fs::linkat(&source, &last, &parent, &name, AtFlags::empty()) {
+            // The target lay beneath the directory that this entry replaces.
+            Err(Errno::NOENT) => Err(missing().into()),
+            result => Ok(result?),
+        }
+    }
+
+    /// Hides `name` of the layers below. What this layer itself has there stays: whiteouts speak of lower layers only,
+    /// wherever they stand in the archive.
+    pub(super) fn whiteout(&mut self, parent: &[&[u8]], name: &[u8]) -> Result<(), Failure> {
+        let parent = self.parent(parent)?;
+        let name = c_name(name)?;
+        match rustix::fs::statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                set_opaque(&open_child(&parent, &name)?)
+            }
+            Ok(_) => Ok(()),
+            Err(Errno::NOENT) => {
+                let device = makedev(0, 0);
+                Ok(rustix::fs::mknodat(&parent, &name, FileType::CharacterDevice, Mode::empty(), device)?)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn make_opaque(&mut self, directory: &[&[u8]]) -> Result<(), Failure> {
+        set_opaque(&self.parent(directory)?)
+    }
+
+    /// The directory that `components` lead to, made if it is not there.
+    fn parent(&mut self, components: &[&[u8]]) -> Result<Rc<OwnedFd>, Failure> {
+        if components.is_empty() {
+            return Ok(Rc::clone(&self.root));
+        }
+        let path = components.join(&b'/');
+        if let Some((last, fd)) = &self.last_parent
+            && *last == path
+        {
+            return Ok(Rc::clone(fd));
+        }
+        let fd = match self.open_in_root(&path) {
+            Ok(fd) => Rc::new(fd),
+            Err(Errno::NOENT | Errno::NOTDIR) => self.make_parents(components)?,
+            Err(Errno::LOOP) => return Err(Refusal::NotInDirectory.into()),
+            Err(error) => return Err(error.into()),
+        };
+        self.last_parent = Some((path, Rc::clone(&fd)));
+        Ok(fd)
+    }
+
+    fn make_parents(&mut self, components: &[&[u8]]) -> Result<Rc<OwnedFd>, Failure> {
+        let mut current = Rc::clone(&self.root);
+        for depth in 1..=components.len() {
+            let path = components[..depth].join(&b'/');
+            current = match self.open_in_root(&path) {
+                Ok(fd) => Rc::new(fd),
+                Err(Errno::NOENT | Errno::NOTDIR) => {
+                    let name = c_name(components[depth - 1])?;
+                    let is_whiteout = match stat_kind(&current, &name)? {
+                        None => false,
+                        Some(kind) if kind == FileType::CharacterDevice => true,
+                        // A file, or a link that leads nowhere: neither can hold an entry.
+                        Some(_) => return Err(Refusal::NotInDirectory.into()),
+                    };
+                    if is_whiteout {
+                        rustix::fs::unlinkat(&current, &name, AtFlags::empty())?;
+                    }
+                    rustix::fs::mkdirat(&current, &name, Mode::from_raw_mode(0o700))?;
+                    let made = open_child(&current, &name)?;
+                    rustix::fs::fchmod(&made, Mode::from_raw_mode(IMPLIED_DIRECTORY_MODE))?;
+                    if is_whiteout {
+                        set_opaque(&made)?;
+                    }
+                    Rc::new(made)
+                }
+                Err(Errno::LOOP) => return Err(Refusal::NotInDirectory.into()),
+                Err(error) => return Err(error.into()),
+            };
+        }
+        Ok(current)
+    }
+
+    fn open_in_root(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+        let path: &[u8] = if path.is_empty() { b"." } else { path };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        loop {
+            match rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve) {
+                // A rename or mount elsewhere on the machine raced with a `..` of a symbolic link: openat2(2), EAGAIN.
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Makes way for a new entry. A directory stays when `keep_directory`, as a directory entry only renews it.
+    fn clear(&mut self, parent: &OwnedFd, name: &CString, keep_directory: bool) -> Result<Before, Failure> {
+        match stat_kind(parent, name)? {
+            None => Ok(Before::Nothing),
+            Some(FileType::Directory) if keep_directory => Ok(Before::Directory),
+            Some(kind) => {
+                self.last_parent = None;
+                tree::remove(parent, name)?;
+                Ok(if kind == FileType::CharacterDevice { Before::Whiteout } else { Before::Nothing })
+            }
+        }
+    }
+}
+
+/// The only character devices in a layer are whiteouts, since others are refused.
+fn stat_kind(parent: &OwnedFd, name: &CString) -> Result<Option<FileType>, Failure> {
+    match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn c_name(name: &[u8]) -> Result<CString, Failure> {
+    CString::new(name).map_err(|_| Refusal::NulByte.into())
+}
+
+fn open_child(parent: &OwnedFd, name: &CString) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(parent, name, flags, Mode::empty())?)
+}
+
+fn set_opaque(directory: impl AsFd) -> Result<(), Failure> {
+    Ok(rustix::fs::fsetxattr(directory, OPAQUE, b"y", XattrFlags::empty())?)
+}
+
+fn chown_entry(parent: &OwnedFd, name: &CString, target: &Target<'_>) -> Result<(), Failure> {
+    let (uid, gid) = (Uid::from_raw(target.uid), Gid::from_raw(target.gid));
+    Ok(rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+fn set_metadata(fd: &OwnedFd, entry: &Entry, uid: u32, gid: u32) -> Result<(), Failure> {
+    // The owner first: chown(2) clears setuid bits and capabilities.
+    rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode))?;
+    for (name, value) in &entry.xattrs {
+        if is_kept(name) {
+            match rustix::fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty()) {
+                // The image store's file system may have no user attributes (tmpfs before Linux 6.6): not worth a refusal.
+                Err(Errno::OPNOTSUPP) if name.starts_with(b"user.") => {}
+                result => result?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `security.capability` and the users' own attributes. Never overlayfs' or any other the kernel acts on.
+fn is_kept(name: &[u8]) -> bool {
+    name == b"security.capability" || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
+}
+
+fn times(entry: &Entry) -> Timestamps {
+    let time = Timespec { tv_sec: entry.mtime.0, tv_nsec: entry.mtime.1.into() };
+    Timestamps { last_access: time, last_modification: time }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_kept;
+
+    #[test]
+    fn attributes_that_the_kernel_acts_on_are_dropped() {
+        assert!(is_kept(b"security.capability") && is_kept(b"user.comment"));
+        for name in [
+            &b"trusted.overlay.redirect"[..],
+            b"user.overlay.redirect",
+            b"security.selinux",
+            b"system.posix_acl_access",
+        ] {
+            assert!(!is_kept(name));
+        }
+    }
+}
