@@ -11,8 +11,187 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// The version that [`Request::Hello`](crate::protocol) carries. Enum variants are only ever appended.
+use crate::plan::{ContainerPlan, ExternalPlan, ProcessPlan, SandboxPlan};
+
+/// The version that [`Request::Hello`] carries. Enum variants are only ever appended.
 pub const VERSION: u32 = 1;
+
+/// What the daemon sends: a request and the id that its reply repeats.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// Chosen by the daemon, unique on its connection.
+    pub id: u64,
+    /// What is asked.
+    pub request: Request,
+}
+
+/// What the daemon asks of a shim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// The first request on every connection. Events are told from here on.
+    Hello {
+        /// [`VERSION`] of the daemon.
+        version: u32,
+    },
+    /// Make the Pod's namespaces and start pause in them.
+    CreateSandbox {
+        /// The action's key.
+        key: String,
+        /// What to make.
+        plan: Box<SandboxPlan>,
+    },
+    /// Make a container and execute its program.
+    StartContainer {
+        /// The container's key.
+        key: String,
+        /// What to make.
+        plan: Box<ContainerPlan>,
+    },
+    /// The same by another OCI runtime.
+    StartExternal {
+        /// The container's key.
+        key: String,
+        /// What to make.
+        plan: Box<ExternalPlan>,
+    },
+    /// Run a further process in a container. Beside it travel its standard streams, as many as `streams` says.
+    Exec {
+        /// The container's key.
+        container: String,
+        /// The exec's own key.
+        key: String,
+        /// What to run.
+        process: Box<ProcessPlan>,
+        /// Which of standard input, output and error travel beside this; the others are /dev/null.
+        streams: [bool; 3],
+    },
+    /// Send a signal to the first process of a container, or to an exec's.
+    Signal {
+        /// Whose.
+        key: String,
+        /// Which.
+        signal: i32,
+    },
+    /// Kill every process of a container.
+    Kill {
+        /// Whose.
+        key: String,
+    },
+    /// Forget a container that has ended.
+    Remove {
+        /// Which.
+        key: String,
+    },
+    /// Keep the descriptor that travels beside this open.
+    Hold,
+    /// Tell everything.
+    State,
+    /// End pause and unmount the Pod's tmpfs.
+    StopSandbox,
+    /// End everything, then the shim itself. There is no reply but the end of the process, unless it fails.
+    Shutdown,
+}
+
+/// What a shim sends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// The answer to a request.
+    Reply {
+        /// The request's id.
+        id: u64,
+        /// What became of it.
+        outcome: Result<Reply, StartError>,
+    },
+    /// A container or an exec ended.
+    Exited {
+        /// Whose end.
+        key: String,
+        /// How.
+        exit: Exit,
+    },
+    /// Pause ended without having been asked to.
+    SandboxGone {
+        /// The sandbox's key.
+        key: String,
+        /// How pause ended.
+        exit: Exit,
+    },
+}
+
+/// What became of a request that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// To Hello.
+    Welcome {
+        /// [`VERSION`] of the shim.
+        version: u32,
+        /// The shim's pid on the host.
+        pid: i32,
+        /// The Pod's cgroup.
+        cgroup: String,
+    },
+    /// To CreateSandbox. The network namespace travels beside it.
+    Sandbox {
+        /// The pid of pause.
+        pause_pid: i32,
+        /// When it was made.
+        created_at: UnixNanos,
+    },
+    /// To StartContainer and StartExternal.
+    Started {
+        /// The pid of the first process.
+        pid: i32,
+        /// When the program was executed.
+        started_at: UnixNanos,
+        /// What the machine did not allow.
+        warnings: Vec<String>,
+    },
+    /// To Exec. The master of its terminal travels beside it, if it has one.
+    Exec {
+        /// Its pid.
+        pid: i32,
+        /// What the machine did not allow.
+        warnings: Vec<String>,
+    },
+    /// To State.
+    State(State),
+    /// To everything else.
+    Done,
+}
+
+/// Everything a shim knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The sandbox, if it stands: its key, the pid of pause, and when it was made.
+    pub sandbox: Option<(String, i32, UnixNanos)>,
+    /// Containers not yet removed.
+    pub containers: Vec<(String, ContainerState)>,
+    /// Execs still running, and their pids.
+    pub execs: Vec<(String, i32)>,
+}
+
+/// What a shim knows of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ContainerState {
+    /// Its start has not been answered yet.
+    Starting,
+    /// It runs.
+    Running {
+        /// The pid of its first process on the host.
+        pid: i32,
+        /// Since when.
+        started_at: UnixNanos,
+    },
+    /// It ended.
+    Exited {
+        /// When it had started.
+        started_at: UnixNanos,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// It could not be started.
+    Failed(StartError),
+}
 
 /// A moment of the wall clock, in nanoseconds since 1970 (UTC).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,0 +1,175 @@
+//! The Pod's sandbox: its namespaces, pause that holds them, and the Pod's tmpfs.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use linux::cgroup::Cgroup;
+use linux::clone::{self, Cloned, SingleThreaded};
+use linux::exec::Arguments;
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use super::requests::{Answer, Caller, refusal};
+use super::start::Birth;
+use super::{Role, Shim, time};
+use crate::execute::{Attempt, Report, Reporter, failure, report_channel, tmpfs};
+use crate::plan::SandboxPlan;
+use crate::protocol::{Reply, StartError, StartErrorKind, Step, UnixNanos};
+
+/// The sandbox that stands or is being made.
+#[derive(Debug)]
+pub(super) struct Sandbox {
+    pub(super) key: String,
+    pub(super) pid: i32,
+    /// Pause, and by it the namespaces it holds.
+    pub(super) pidfd: OwnedFd,
+    pub(super) netns: OwnedFd,
+    pub(super) created_at: UnixNanos,
+    /// Whether containers share pause's PID namespace.
+    pub(super) shares_processes: bool,
+    /// Mounted in the shim's mount namespace.
+    tmpfs: Vec<PathBuf>,
+    /// Whether pause has been told to end.
+    pub(super) stopping: bool,
+}
+
+/// Gives the shim mounts of its own: it sees what the host mounts, and the host sees nothing of the Pod's.
+pub(super) fn enter_own_mount_namespace(single: SingleThreaded) -> io::Result<()> {
+    clone::unshare(single, clone::NEW_MOUNT)?;
+    Ok(mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?)
+}
+
+impl Shim {
+    /// Makes the namespaces, and pause in them from the program in `pause`.
+    pub(super) fn create_sandbox(
+        &mut self,
+        caller: Caller,
+        key: String,
+        plan: SandboxPlan,
+        pause: Option<OwnedFd>,
+    ) -> Answer {
+        if let Some(sandbox) = &self.sandbox {
+            if sandbox.key != key {
+                let message = format!("the sandbox {} stands already", sandbox.key);
+                return Err(refusal(StartErrorKind::Conflict, message));
+            }
+            if let Some(birth) = self.births.values_mut().find(|birth| birth.role == Role::Pause) {
+                birth.callers.push(caller);
+                return Ok(None);
+            }
+            return self.sandbox_reply().map(Some);
+        }
+        let pause = pause.ok_or_else(|| {
+            refusal(StartErrorKind::Setup, "the program of pause did not come with the request".to_owned())
+        })?;
+        self.limit_pod(&plan)?;
+        for mount in &plan.tmpfs {
+            tmpfs(mount)?;
+        }
+        let (channel, reporter) =
+            report_channel().attempt(Step::Namespaces, || "make a report channel".to_owned())?;
+        let cloned = clone::clone3(self.single, plan.new_namespaces, None)
+            .attempt(Step::Namespaces, || "make the namespaces of the Pod".to_owned())?;
+        let (pid, pidfd) = match cloned {
+            Cloned::Child => become_pause(&plan, &pause, &reporter, self),
+            Cloned::Parent { pid, pidfd } => (pid, pidfd),
+        };
+        drop(reporter);
+        self.processes.insert(pid, Role::Pause);
+        let netns = self
+            .proc
+            .namespace(pid, "net")
+            .attempt(Step::Namespaces, || "open the network namespace of the Pod".to_owned())?;
+        self.sandbox = Some(Sandbox {
+            key,
+            pid,
+            pidfd,
+            netns,
+            created_at: time::now(),
+            shares_processes: plan.new_namespaces & clone::NEW_PID != 0,
+            tmpfs: plan.tmpfs.iter().map(|mount| mount.path.clone()).collect(),
+            stopping: false,
+        });
+        self.add_birth(channel, Birth::new(pid, Role::Pause, caller))?;
+        Ok(None)
+    }
+
+    fn limit_pod(&self, plan: &SandboxPlan) -> Result<(), StartError> {
+        let describe = || format!("make the Pod's cgroup {}", self.cgroup);
+        let cgroup = Cgroup::ensure(&self.hierarchy, &self.cgroup).map_err(io::Error::other);
+        let cgroup = cgroup.attempt(Step::Cgroup, describe)?;
+        cgroup.apply(&plan.limits).map(drop).map_err(io::Error::other).attempt(Step::Cgroup, describe)
+    }
+
+    /// The answer to CreateSandbox.
+    pub(super) fn sandbox_reply(&self) -> Result<(Reply, Vec<OwnedFd>), StartError> {
+        let Some(sandbox) = &self.sandbox else {
+            return Err(refusal(StartErrorKind::Setup, "there is no sandbox".to_owned()));
+        };
+        let netns = sandbox
+            .netns
+            .try_clone()
+            .attempt(Step::Namespaces, || "copy the descriptor of the network namespace".to_owned())?;
+        Ok((Reply::Sandbox { pause_pid: sandbox.pid, created_at: sandbox.created_at }, vec![netns]))
+    }
+
+    /// Tells pause to end; the answer comes when it has.
+    pub(super) fn stop_sandbox(&mut self, caller: Caller) -> Answer {
+        let Some(sandbox) = &mut self.sandbox else { return Ok(super::requests::done(())) };
+        sandbox.stopping = true;
+        let _ = rustix::process::pidfd_send_signal(&sandbox.pidfd, Signal::KILL);
+        self.stopping_sandbox.push(caller);
+        Ok(None)
+    }
+
+    /// Forgets a sandbox whose pause has ended, and unmounts its tmpfs.
+    pub(super) fn drop_sandbox(&mut self) -> Option<Sandbox> {
+        let sandbox = self.sandbox.take()?;
+        for path in sandbox.tmpfs.iter().rev() {
+            let _ = unmount(path, UnmountFlags::DETACH);
+        }
+        Some(sandbox)
+    }
+}
+
+/// What the cloned process does: settings of its namespaces, then pause.
+fn become_pause(plan: &SandboxPlan, pause: &OwnedFd, reporter: &Reporter, shim: &Shim) -> ! {
+    let failed = settle(plan, pause, reporter, shim).unwrap_or_else(|failed| failed);
+    reporter.fail(&failed);
+    clone::exit(1)
+}
+
+fn settle(
+    plan: &SandboxPlan,
+    pause: &OwnedFd,
+    reporter: &Reporter,
+    shim: &Shim,
+) -> Result<StartError, StartError> {
+    if let Some(name) = &plan.hostname {
+        rustix::system::sethostname(name.as_bytes())
+            .attempt(Step::Setting, || format!("set the host name to {name}"))?;
+    }
+    if let Some(name) = &plan.domainname {
+        rustix::system::setdomainname(name.as_bytes())
+            .attempt(Step::Setting, || format!("set the domain name to {name}"))?;
+    }
+    for (name, value) in &plan.sysctls {
+        shim.proc.sysctl(name, value).attempt(Step::Setting, || format!("set sysctl {name} to {value:?}"))?;
+    }
+    linux::exec::reset_signals();
+    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())
+        .attempt(Step::Stdio, || "open /dev/null".to_owned())?;
+    for number in 0..=2 {
+        linux::exec::replace_stdio(null.as_fd(), number)
+            .attempt(Step::Stdio, || "set the standard streams".to_owned())?;
+    }
+    let _ = rustix::process::setsid();
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .attempt(Step::Exec, || "ask to die with the shim".to_owned())?;
+    linux::exec::close_all_on_exec().attempt(Step::Exec, || "close descriptors".to_owned())?;
+    reporter.report(&Report::Ready);
+    let arguments = Arguments::new(vec![CString::from(c"/pause")], Vec::new());
+    Ok(failure(Step::Exec, "run pause", arguments.execute_descriptor(pause.as_fd())))
+}
