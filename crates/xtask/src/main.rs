@@ -1,2 +1,50 @@
-//! placeholder
-fn main() {}
+//! The development tasks: `cargo xtask TASK`. One file or folder for each task; this file only chooses.
+//!
+//! They know podling from the outside only: its source files, its tests and its built program.
+
+mod command;
+mod failure;
+mod images;
+mod schema;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Development tasks of podling.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Make image archives (busybox, nginx, redis, haproxy, postgres) from Debian packages.
+    Images(images::Arguments),
+    /// Write the table of manifest fields, crates/model/src/fields.rs.
+    Schema {
+        /// Only say whether it is current.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Images(arguments) => images::run(&arguments),
+        Task::Schema { check } => {
+            let mode = if check { schema::Mode::Check } else { schema::Mode::Write };
+            schema::run(&workspace::root(), mode).map_err(failure::Failure::new)
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
