@@ -1,1 +1,41 @@
 //! The static programs embedded in podling: shim, pause, toolbox.
+//!
+//! They are ELF files, built by this crate's build script, to be executed from a sealed memfd or written into an
+//! image. This crate must not know what they do.
+
+/// The per-Pod parent of all containers (crate `shim`).
+pub static SHIM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shim"));
+
+/// PID 1 of a Pod's namespaces (crate `pause`).
+pub static PAUSE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
+
+/// The multi-call program of the built-in image (crate `toolbox`).
+pub static TOOLBOX: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/toolbox"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `e_type` of an executable with fixed addresses (elf(5)): a PIE would dirty pages by relocation.
+    const ET_EXEC: u8 = 2;
+    /// `p_type` of the program header that names a dynamic loader.
+    const PT_INTERP: u32 = 3;
+
+    #[test]
+    fn programs_are_static_and_not_position_independent() {
+        for (name, program) in [("shim", SHIM), ("pause", PAUSE), ("toolbox", TOOLBOX)] {
+            assert_eq!(&program[..4], b"\x7fELF", "{name}");
+            assert_eq!(program[16], ET_EXEC, "{name} is position-independent");
+            let (offset, count) = (program[32] as usize, program[56] as usize);
+            for header in program[offset..].chunks(56).take(count) {
+                let kind = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
+                assert_ne!(kind, PT_INTERP, "{name} needs a dynamic loader");
+            }
+        }
+    }
+
+    #[test]
+    fn pause_is_tiny() {
+        assert!(PAUSE.len() < 8 << 10, "{} bytes", PAUSE.len());
+    }
+}
