@@ -28,6 +28,8 @@ const PARENT_ATTEMPTS: usize = 16;
 pub struct Cgroup {
     pub(super) path: String,
     pub(super) tree: Tree,
+    /// Where external runtimes may have created directories of this name.
+    unused: Vec<PathBuf>,
 }
 
 /// Where the cgroup's files are.
@@ -54,7 +56,7 @@ impl Cgroup {
         let Some(relative) = relative else { return Err(CgroupError::BadPath { path: path.to_owned() }) };
         let tree = match hierarchy {
             Hierarchy::V2 { mount_point } => Tree::V2 { directory: mount_point.join(relative) },
-            Hierarchy::V1 { mounts, unified } => Tree::V1 {
+            Hierarchy::V1 { mounts, unified, .. } => Tree::V1 {
                 directories: mounts
                     .iter()
                     .map(|mount| V1Directory {
@@ -66,7 +68,11 @@ impl Cgroup {
                 unified: unified.as_ref().map(|root| root.join(relative)),
             },
         };
-        Ok(Self { path: path.to_owned(), tree })
+        let unused = match hierarchy {
+            Hierarchy::V1 { unused, .. } => unused.iter().map(|root| root.join(relative)).collect(),
+            Hierarchy::V2 { .. } => Vec::new(),
+        };
+        Ok(Self { path: path.to_owned(), tree, unused })
     }
 
     /// Creates the cgroup and its parents where they do not exist yet, ready for [`apply`](Self::apply)
@@ -110,7 +116,7 @@ impl Cgroup {
 
     /// Whether the cgroup exists in any hierarchy.
     pub fn exists(&self) -> bool {
-        self.directories().any(|directory| directory.exists())
+        self.all_directories().any(Path::exists)
     }
 
     /// Writes the limits. Returns the limits that this kernel has no file for (swap accounting off, say):
@@ -220,7 +226,7 @@ impl Cgroup {
     /// The names of the cgroups directly below, in whichever hierarchies they (still) exist.
     pub fn list_children(&self) -> Result<Vec<String>, CgroupError> {
         let mut names = Vec::new();
-        for directory in self.directories() {
+        for directory in self.all_directories() {
             let entries = match fs::read_dir(directory) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 entries => entries.map_err(|error| CgroupError::at("list cgroup", directory, error))?,
@@ -245,7 +251,12 @@ impl Cgroup {
         }
     }
 
-    /// The cgroup's directory in every hierarchy, whether it exists there or not.
+    /// Like [`directories`](Self::directories), with those that podling itself never creates.
+    pub(super) fn all_directories(&self) -> impl Iterator<Item = &Path> {
+        self.directories().chain(self.unused.iter().map(PathBuf::as_path))
+    }
+
+    /// The cgroup's directory in every hierarchy podling uses, whether it exists there or not.
     pub(super) fn directories(&self) -> impl Iterator<Item = &Path> {
         let (v1, v2) = match &self.tree {
             Tree::V2 { directory } => ([].as_slice(), Some(directory.as_path())),

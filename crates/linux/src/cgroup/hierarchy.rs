@@ -34,6 +34,9 @@ pub enum Hierarchy {
         mounts: Vec<V1Mount>,
         /// The empty v2 tree, when there is one that can be used for killing and for events.
         unified: Option<PathBuf>,
+        /// Mounts that podling makes no use of (blkio, named hierarchies). External runtimes create
+        /// directories there, too, which are removed with the rest.
+        unused: Vec<PathBuf>,
     },
     /// Everything in one v2 tree.
     V2 {
@@ -58,6 +61,7 @@ impl Hierarchy {
     /// bound to v1 does not appear in the v2 tree.
     pub fn parse(mountinfo: &[u8]) -> Result<Self, CgroupError> {
         let mut mounts: Vec<V1Mount> = Vec::new();
+        let mut unused = Vec::new();
         let mut unified = None;
         for line in mountinfo.split(|byte| *byte == b'\n') {
             let Some((mount_point, fstype, options)) = parse_line(line) else { continue };
@@ -69,7 +73,9 @@ impl Hierarchy {
                         .filter(|used| options.split(|byte| *byte == b',').any(|o| o == used.as_bytes()))
                         .filter(|used| !mounts.iter().any(|mount| mount.controllers.contains(used)))
                         .collect();
-                    if !controllers.is_empty() {
+                    if controllers.is_empty() {
+                        unused.push(mount_point);
+                    } else {
                         mounts.push(V1Mount { controllers, mount_point });
                     }
                 }
@@ -87,16 +93,17 @@ impl Hierarchy {
                 return Err(CgroupError::NoController { controller });
             }
         }
-        Ok(Self::V1 { mounts, unified })
+        Ok(Self::V1 { mounts, unified, unused })
     }
 
-    /// The mount point of every tree podling writes to.
+    /// Every mount point, also of the hierarchies that podling makes no use of.
     pub(super) fn roots(&self) -> Vec<&Path> {
         match self {
-            Self::V1 { mounts, unified } => {
-                mounts.iter().map(|mount| mount.mount_point.as_path()).chain(unified.as_deref()).collect()
-            }
             Self::V2 { mount_point } => vec![mount_point],
+            Self::V1 { mounts, unified, unused } => {
+                let used = mounts.iter().map(|mount| &mount.mount_point);
+                used.chain(unified).chain(unused).map(PathBuf::as_path).collect()
+            }
         }
     }
 }
@@ -147,12 +154,13 @@ mod tests {
             13 1 0:4 / /cg\\040roups/devices rw - cgroup cgroup rw,devices\n\
             14 1 0:5 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
             15 1 0:6 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
-        let Hierarchy::V1 { mounts, unified } = Hierarchy::parse(text).unwrap() else {
+        let Hierarchy::V1 { mounts, unified, unused } = Hierarchy::parse(text).unwrap() else {
             panic!("controllers are on v1")
         };
         assert_eq!(mounts.len(), 4);
         assert_eq!(mounts[0].controllers, ["cpu", "cpuacct"]);
         assert_eq!(mounts[3].mount_point, Path::new("/cg roups/devices"));
+        assert_eq!(unused, [Path::new("/sys/fs/cgroup/systemd")]);
         assert_eq!(unified.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
     }
 

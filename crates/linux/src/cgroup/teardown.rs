@@ -113,7 +113,7 @@ impl Cgroup {
         let started = Instant::now();
         loop {
             let failures: Vec<CgroupError> =
-                self.directories().filter_map(|directory| remove_tree(directory).err()).collect();
+                self.all_directories().filter_map(|directory| remove_tree(directory).err()).collect();
             if failures.is_empty() {
                 return Ok(());
             }
@@ -133,10 +133,12 @@ impl Cgroup {
     /// Removes the parents (`/podling/NODE`, `/podling`) as far as they are empty. Others may be using them
     /// or creating children at this moment, so a refusal is no error.
     pub fn remove_empty_parents(&self, hierarchy: &Hierarchy) {
-        for (root, directory) in hierarchy.roots().into_iter().zip(self.directories()) {
+        for root in hierarchy.roots() {
+            let directory = root.join(self.path.trim_start_matches('/'));
             for parent in directory.ancestors().skip(1).take_while(|ancestor| *ancestor != root) {
-                if fs::remove_dir(parent).is_err() {
-                    break;
+                match fs::remove_dir(parent) {
+                    Err(error) if !is_gone(&error) => break,
+                    _ => {}
                 }
             }
         }
