@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 use crate::failure::{Attempt, Failure, Result};
 
 /// Runs it with our own standard streams; anything but exit code 0 is a failure.
-#[allow(dead_code)]
 pub(crate) fn run(command: &mut Command) -> Result {
     let line = line(command);
     let status = command.status().attempt(format!("starting `{line}`"))?;

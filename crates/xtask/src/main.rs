@@ -3,9 +3,13 @@
 //! They know podling from the outside only: its source files, its tests and its built program.
 
 mod command;
+mod deny;
 mod failure;
 mod images;
 mod schema;
+mod setup;
+mod test;
+mod tidy;
 mod workspace;
 
 use std::process::ExitCode;
@@ -22,6 +26,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Everything that must hold: format, lints, documentation, tidy, all tests.
+    Test(test::Arguments),
+    /// Install the Debian packages that the tests need.
+    Setup,
+    /// Check the rules of the house that no compiler knows.
+    Tidy,
     /// Make image archives (busybox, nginx, redis, haproxy, postgres) from Debian packages.
     Images(images::Arguments),
     /// Write the table of manifest fields, crates/model/src/fields.rs.
@@ -34,6 +44,9 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
+        Task::Test(arguments) => test::run(&arguments),
+        Task::Setup => setup::run(),
+        Task::Tidy => tidy::run(),
         Task::Images(arguments) => images::run(&arguments),
         Task::Schema { check } => {
             let mode = if check { schema::Mode::Check } else { schema::Mode::Write };

@@ -151,7 +151,9 @@ fn write_tar(path: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result {
         let mut header = Header::new_ustar();
         header.set_entry_type(EntryType::Regular);
         header.set_mode(0o644);
-        (header.set_uid(0), header.set_gid(0), header.set_mtime(0));
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header.set_size(bytes.len() as u64);
         builder
             .append_data(&mut header, name, Cursor::new(bytes))

@@ -30,7 +30,7 @@ use tree::Tree;
 const FORMAT: u32 = 3;
 
 /// Arguments of the task.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(crate) struct Arguments {
     /// Where the archives go; target/images when not given.
     #[arg(long)]

@@ -201,13 +201,16 @@ mod tests {
         let mut package = Tree::default();
         package.add_file("/usr/share/doc/x/copyright", 0o644, "long");
         package.add_file("/usr/bin/x", 0o755, "program");
-        let mut builder = Builder::new(package.to_layer().unwrap());
-        builder.get_mut().truncate(builder.get_ref().len() - 1024);
+        let mut layer = package.to_layer().unwrap();
+        // Without the two empty blocks that end an archive, more can be written behind it.
+        layer.truncate(layer.len() - 1024);
+        let mut builder = Builder::new(layer);
         let mut header = Header::new_gnu();
         header.set_entry_type(EntryType::Link);
         header.set_size(0);
         header.set_mode(0o755);
-        (header.set_uid(0), header.set_gid(0));
+        header.set_uid(0);
+        header.set_gid(0);
         builder.append_link(&mut header, "./bin/y", "./usr/bin/x").unwrap();
         let mut tree = Tree::default();
         tree.add_package(&builder.into_inner().unwrap()).unwrap();
