@@ -109,8 +109,9 @@ impl Archive {
         let file = Arc::new(file);
         let mut reader = TarReader::new(Stretch { file: Arc::clone(&file), offset: 0, left: bytes });
         let mut index = HashMap::new();
-        let unreadable = |error| Error::io("read the image archive", path)(error);
-        while let Some(entry) = reader.next_entry().map_err(unreadable)? {
+        while let Some(entry) =
+            reader.next_entry().map_err(|error| not_readable(path, error, index.is_empty()))?
+        {
             let name = clean(&entry.path);
             let place = match entry.kind {
                 Kind::Regular if entry.sparse.is_none() => {
@@ -166,6 +167,16 @@ impl Archive {
     pub(crate) fn document(&self, name: &str) -> Result<Vec<u8>, Error> {
         read_limited(self.required(name)?, DOCUMENT_MAX_BYTES).map_err(Error::io("read", name))
     }
+}
+
+/// A file whose very first block is no header was never an archive; later it is a damaged one.
+fn not_readable(path: &Path, error: io::Error, is_first: bool) -> Error {
+    if !is_first {
+        return Error::io("read the image archive", path)(error);
+    }
+    let problem =
+        format!("it is no image archive (neither a tar file nor one packed with gzip or zstd): {error}");
+    Error::invalid(path.display().to_string(), problem)
 }
 
 struct Counted<'a> {

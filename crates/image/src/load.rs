@@ -1,7 +1,8 @@
 //! `podling image load`: from an archive to images in the store, all of them or none.
 //!
-//! 1. Read what the archive contains (`contents`): configurations, layers, names. 2. Unpack the layers that the store lacks,
-//! several at a time. 3. Commit images and names.
+//! 1. Read what the archive contains (`contents`): configurations, layers, names.
+//! 2. Unpack the layers that the store lacks, several at a time.
+//! 3. Commit images and names.
 
 mod contents;
 

@@ -12,7 +12,7 @@ use crate::record::{host_platform, platform, runs_here};
 /// What a digest in an index may lead to.
 pub(crate) enum Document {
     Index(ImageIndex),
-    Manifest(ImageManifest),
+    Manifest(Box<ImageManifest>),
 }
 
 /// The fields that tell documents apart whose `mediaType` is missing.
@@ -31,7 +31,9 @@ pub(crate) fn parse(what: &str, bytes: &[u8]) -> Result<Document, Error> {
     // One document with both lists is read one way by one program and another way by the next (CVE-2021-41190).
     match (shape.manifests.is_some(), shape.layers.is_some(), shape.fs_layers.is_some()) {
         (true, false, false) => serde_json::from_slice(bytes).map(Document::Index).map_err(json),
-        (false, true, false) => serde_json::from_slice(bytes).map(Document::Manifest).map_err(json),
+        (false, true, false) => {
+            serde_json::from_slice(bytes).map(|manifest| Document::Manifest(Box::new(manifest))).map_err(json)
+        }
         (_, _, true) => Err(Error::invalid(
             what,
             "it is a Docker schema 1 manifest, which nobody writes any more: push it again",

@@ -59,6 +59,9 @@ pub(crate) struct Entry {
     pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
+/// A sparse file's length, and the pieces of it that the archive holds.
+type SparseMap = (u64, Vec<(u64, u64)>);
+
 pub(crate) struct TarReader<S> {
     source: S,
     /// Bytes consumed so far: the offset in the archive.
@@ -228,7 +231,7 @@ impl<S: Source> TarReader<S> {
         Ok(entry)
     }
 
-    fn read_gnu_map(&mut self, sparse: GnuSparse) -> io::Result<(u64, Vec<(u64, u64)>)> {
+    fn read_gnu_map(&mut self, sparse: GnuSparse) -> io::Result<SparseMap> {
         let GnuSparse { real_bytes, mut pieces, mut goes_on } = sparse;
         while goes_on {
             let block = self.read_block()?.ok_or_else(cut_off)?;
@@ -243,11 +246,7 @@ impl<S: Source> TarReader<S> {
     }
 
     /// GNU's PAX sparse formats: 0.0 and 0.1 keep the map in the records, 1.0 as decimal lines before the payload.
-    fn read_pax_map(
-        &mut self,
-        sparse: PaxSparse,
-        entry: &mut Entry,
-    ) -> io::Result<Option<(u64, Vec<(u64, u64)>)>> {
+    fn read_pax_map(&mut self, sparse: PaxSparse, entry: &mut Entry) -> io::Result<Option<SparseMap>> {
         let Some(real_bytes) = sparse.real_bytes else { return Ok(None) };
         if let Some(name) = sparse.name {
             entry.path = name;

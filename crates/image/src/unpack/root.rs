@@ -231,7 +231,7 @@ impl LayerRoot {
                     let name = c_name(components[depth - 1])?;
                     let is_whiteout = match stat_kind(&current, &name)? {
                         None => false,
-                        Some(kind) if kind == FileType::CharacterDevice => true,
+                        Some(FileType::CharacterDevice) => true,
                         // A file, or a link that leads nowhere: neither can hold an entry.
                         Some(_) => return Err(Refusal::NotInDirectory.into()),
                     };

@@ -1,0 +1,252 @@
+//! Pulling from a real registry: Debian's `docker-registry`, on loopback, one for each test.
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use image::{Digest, Images, PullError, PullOptions, PullReason, Reference, Silent};
+use oci_client::client::{ClientConfig, ClientProtocol};
+use oci_client::secrets::RegistryAuth;
+use oci_client::{Client, RegistryOperation};
+use support::{Layer, Packing, TestImage, chain, contents, noise, store};
+
+struct Registry {
+    process: Child,
+    address: String,
+    storage: PathBuf,
+}
+
+impl Registry {
+    /// Starts a registry on a free port and waits until it says which.
+    fn start(folder: &Path) -> Self {
+        let storage = folder.join("registry");
+        let config = folder.join("registry.yml");
+        let text = format!(
+            "version: 0.1\nlog: {{level: info, formatter: json}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
+             http: {{addr: '127.0.0.1:0'}}\n",
+            storage.display()
+        );
+        fs::write(&config, text).unwrap();
+        let mut process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .env("OTEL_TRACES_EXPORTER", "none")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("these tests need Debian's package docker-registry");
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let address = lines.by_ref().map(Result::unwrap).find_map(|line| {
+            let (_, rest) = line.split_once("listening on ")?;
+            Some(rest.split(['"', ' ', ',']).next()?.to_owned())
+        });
+        // It must not block on a full pipe; the thread ends with the process.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { process, address: address.expect("the registry says where it listens"), storage }
+    }
+
+    fn reference(&self, name: &str) -> Reference {
+        Reference::parse(&format!("{}/{name}", self.address)).unwrap()
+    }
+
+    /// Pushes the image with gzip layers, and returns its manifest's digest.
+    async fn push(&self, name: &str, image: &TestImage) -> Digest {
+        let mut blobs = Vec::new();
+        let manifest = image.manifest(Packing::Gzip, &mut blobs);
+        self.push_raw(name, blobs, manifest, "application/vnd.oci.image.manifest.v1+json").await
+    }
+
+    async fn push_raw(
+        &self,
+        name: &str,
+        blobs: Vec<(String, Vec<u8>)>,
+        manifest: Vec<u8>,
+        media_type: &str,
+    ) -> Digest {
+        let config = ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() };
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::try_from(config).unwrap();
+        let remote: oci_client::Reference = format!("{}/{name}", self.address).parse().unwrap();
+        client.auth(&remote, &RegistryAuth::Anonymous, RegistryOperation::Push).await.unwrap();
+        for (_, blob) in blobs {
+            let digest = Digest::of(&blob);
+            client.push_blob(&remote, blob, digest.as_str()).await.unwrap();
+        }
+        let digest = Digest::of(&manifest);
+        client.push_manifest_raw(&remote, manifest, media_type.parse().unwrap()).await.unwrap();
+        digest
+    }
+
+    fn blob(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        self.storage.join(format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]))
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+async fn pull(store: &Images, reference: &Reference) -> Result<image::Image, PullError> {
+    store.pull(reference, &PullOptions::default(), Arc::new(Silent)).await
+}
+
+fn test_image(seed: &str) -> TestImage {
+    let layers = (0..4).map(|number| {
+        Layer::new()
+            .file("seed", format!("{seed}{number}").as_bytes())
+            .file("noise", &noise(1 << 20))
+            .finish()
+    });
+    TestImage::new("unused:1", layers.collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_pulled_by_tag_and_by_digest() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, registry) = (store(folder.path()), Registry::start(folder.path()));
+    let image = test_image("one");
+    let digest = registry.push("team/app:v1", &image).await;
+    let reference = registry.reference("team/app:v1");
+    let pulled = pull(&store, &reference).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert_eq!(pulled.id, image.id());
+    assert_eq!(pulled.image_id(), format!("{}/team/app@{digest}", registry.address));
+    assert_eq!(fs::read_to_string(pulled.layers[0].join("seed")).unwrap(), "one3");
+    assert_eq!(store.find(&reference).unwrap().unwrap().layers, pulled.layers);
+    let by_digest = reference.with_digest(digest.clone());
+    assert_eq!(store.find(&by_digest).unwrap().unwrap().id, image.id());
+    assert_eq!(store.list().unwrap()[0].tags.len(), 1);
+    assert_eq!(store.list().unwrap()[0].repo_digests.len(), 1);
+
+    // The tag goes, and with it what was noted beside it.
+    store.remove(&reference.to_string()).unwrap();
+    assert_eq!(contents(&store), Vec::<String>::new());
+    let pulled = pull(&store, &by_digest).await.unwrap();
+    assert_eq!(pulled.id, image.id());
+    assert!(store.find(&reference).unwrap().is_none(), "a digest gives no tag");
+
+    // A tag that moves is followed, and the image that it left stays.
+    registry.push("team/app:v1", &test_image("two")).await;
+    let moved = pull(&store, &reference).await.unwrap();
+    assert_eq!(moved.id, test_image("two").id());
+    assert!(store.find(&by_digest).unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_platform_of_this_machine_is_taken_from_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, registry) = (store(folder.path()), Registry::start(folder.path()));
+    let (here, there) = (test_image("here"), test_image("there").architecture("s390x"));
+    let mut entries = Vec::new();
+    for (tag, image) in [("app:here", &here), ("app:there", &there)] {
+        let mut blobs = Vec::new();
+        let manifest = image.manifest(Packing::Gzip, &mut blobs);
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let mut entry = support::descriptor(media_type, &manifest);
+        entry["platform"] = serde_json::json!({"os": "linux", "architecture": image.config["architecture"]});
+        entries.insert(0, entry);
+        registry.push_raw(tag, blobs, manifest, media_type).await;
+    }
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let index = |entries: &[serde_json::Value]| {
+        serde_json::json!({"schemaVersion": 2, "mediaType": media_type, "manifests": entries})
+            .to_string()
+            .into_bytes()
+    };
+    let digest = registry.push_raw("app:many", Vec::new(), index(&entries), media_type).await;
+    registry.push_raw("app:foreign", Vec::new(), index(&entries[..1]), media_type).await;
+    let pulled = pull(&store, &registry.reference("app:many")).await.unwrap();
+    assert_eq!(pulled.id, here.id());
+    assert!(
+        pulled.image_id().ends_with(digest.as_str()),
+        "the index' digest is the image's, as in Kubernetes"
+    );
+    for name in ["app:there", "app:foreign"] {
+        let error = pull(&store, &registry.reference(name)).await.unwrap_err();
+        assert_eq!(error.reason(), PullReason::WrongPlatform, "{}", chain(&error));
+        assert!(chain(&error).contains("linux/s390x"), "{}", chain(&error));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_or_cannot_be_reached_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, registry) = (store(folder.path()), Registry::start(folder.path()));
+    registry.push("app:v1", &test_image("one")).await;
+    let absent = Digest::of(b"absent");
+    let absent = registry.reference("app").with_digest(absent);
+    for reference in [registry.reference("nothing"), registry.reference("app:v2"), absent] {
+        let error = pull(&store, &reference).await.unwrap_err();
+        assert_eq!(error.reason(), PullReason::NotFound, "{}", chain(&error));
+        assert_eq!(error.kubernetes_reason(), "ErrImagePull");
+        assert!(!error.is_transient());
+    }
+    let reference = registry.reference("app:v1");
+    drop(registry);
+    let error = pull(&store, &reference).await.unwrap_err();
+    assert_eq!(error.reason(), PullReason::Unreachable, "{}", chain(&error));
+    assert!(error.is_transient() && chain(&error).contains("refused"), "{}", chain(&error));
+    assert_eq!(contents(&store), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_contents_are_refused_and_nothing_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, registry) = (store(folder.path()), Registry::start(folder.path()));
+    let image = test_image("one");
+    registry.push("app:v1", &image).await;
+    let mut blobs = Vec::new();
+    image.manifest(Packing::Gzip, &mut blobs);
+    let layer = blobs.iter().map(|(_, blob)| Digest::of(blob)).find(|digest| *digest != image.id()).unwrap();
+    for victim in [layer, image.id()] {
+        let path = registry.blob(&victim);
+        let whole = fs::read(&path).unwrap();
+        let mut flipped = whole.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        fs::write(&path, flipped).unwrap();
+        let error = pull(&store, &registry.reference("app:v1")).await.unwrap_err();
+        assert_eq!(error.reason(), PullReason::DigestMismatch, "{}", chain(&error));
+        assert_eq!(contents(&store), Vec::<String>::new());
+        fs::write(&path, whole).unwrap();
+    }
+    pull(&store, &registry.reference("app:v1")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_pulls_at_once_fetch_each_layer_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, registry) = (store(folder.path()), Registry::start(folder.path()));
+    registry.push("app:v1", &test_image("one")).await;
+    let reference = registry.reference("app:v1");
+    let counter = Arc::new(Counter::default());
+    let mut pulls = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let (store, reference, counter) = (store.clone(), reference.clone(), Arc::clone(&counter));
+        pulls
+            .spawn(async move { store.pull(&reference, &PullOptions::default(), counter).await.unwrap().id });
+    }
+    let ids = pulls.join_all().await;
+    assert_eq!(ids, vec![test_image("one").id(); 10]);
+    assert_eq!(counter.0.load(std::sync::atomic::Ordering::Relaxed), 4);
+}
+
+/// Counts the layers that were really fetched.
+#[derive(Default)]
+struct Counter(std::sync::atomic::AtomicU64);
+
+impl image::Progress for Counter {
+    fn begin(&self, _what: &str, _total_bytes: Option<u64>) -> u64 {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    }
+
+    fn advance(&self, _step: u64, _bytes: u64) {}
+
+    fn done(&self, _step: u64) {}
+}
