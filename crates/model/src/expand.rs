@@ -1,31 +1,36 @@
-//! `$(NAME)` in commands, arguments and values, as Kubernetes expands it.
+//! `$(NAME)` in commands, arguments, environment and subPathExpr.
 //!
-//! `$(NAME)` becomes the value where there is one and stays as it is where there is none; `$$` becomes `$`, so
-//! `$$(NAME)` is the way to write `$(NAME)`; any other `$` is itself. Nothing is expanded twice.
+//! Kubernetes' `third_party/forked/golang/expansion`, case by case: a name that is not known stays as written,
+//! `$$` is one `$` (so `$$(NAME)` is the text `$(NAME)`), and every other `$` is just a `$`. Expansion happens
+//! once: what a variable brings in is not expanded again.
 
-/// Replaces the references in `text` by what `value_of` gives.
-pub fn expand(text: &str, value_of: impl Fn(&str) -> Option<String>) -> String {
+/// Expands the references of a text; `lookup` answers with the value of a name.
+pub fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(dollar) = rest.find('$') {
-        expanded.push_str(&rest[..dollar]);
-        let after = &rest[dollar + 1..];
-        rest = if let Some(after) = after.strip_prefix('$') {
-            expanded.push('$');
-            after
-        } else if let Some((name, after)) = after.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
-            match value_of(name) {
-                Some(value) => expanded.push_str(&value),
+    while let Some(at) = rest.find('$') {
+        expanded.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        rest = match after.chars().next() {
+            Some('$') => {
+                expanded.push('$');
+                &after[1..]
+            }
+            Some('(') => match after.find(')') {
+                Some(end) => {
+                    let name = &after[1..end];
+                    expanded.push_str(&lookup(name).unwrap_or_else(|| format!("$({name})")));
+                    &after[end + 1..]
+                }
                 None => {
                     expanded.push_str("$(");
-                    expanded.push_str(name);
-                    expanded.push(')');
+                    &after[1..]
                 }
+            },
+            _ => {
+                expanded.push('$');
+                after
             }
-            after
-        } else {
-            expanded.push('$');
-            after
         };
     }
     expanded.push_str(rest);
@@ -37,29 +42,39 @@ mod tests {
     use super::expand;
 
     #[test]
-    fn every_form_of_a_reference() {
-        let value_of = |name: &str| match name {
-            "A" => Some("x".to_owned()),
-            "LOOP" => Some("$(A)".to_owned()),
-            "EMPTY" => Some(String::new()),
+    fn references_expand_as_in_kubernetes() {
+        let lookup = |name: &str| match name {
+            "VAR_A" => Some("A".to_owned()),
+            "VAR_B" => Some("B".to_owned()),
+            "VAR_REF" => Some("$(VAR_A)".to_owned()),
+            "VAR_EMPTY" => Some(String::new()),
             _ => None,
         };
         for (text, expected) in [
-            ("plain", "plain"),
-            ("$(A)", "x"),
-            ("-$(A)-$(A)-", "-x-x-"),
-            ("$(UNKNOWN)", "$(UNKNOWN)"),
-            ("$$(A)", "$(A)"),
-            ("$$$(A)", "$x"),
-            ("$$$$(A)", "$$(A)"),
-            ("$A ${A} $", "$A ${A} $"),
-            ("$(A", "$(A"),
+            ("$(VAR_A)", "A"),
+            ("___$(VAR_B)___", "___B___"),
+            ("$(VAR_A)$(VAR_B)", "AB"),
+            ("$(VAR_REF)", "$(VAR_A)"),
+            ("$(VAR_EMPTY)", ""),
+            ("foo$(VAR_EMPTY)bar", "foobar"),
+            ("$(VAR_DNE)", "$(VAR_DNE)"),
+            ("$$(VAR_A)", "$(VAR_A)"),
+            ("$$$(VAR_A)", "$A"),
+            ("$$$$(VAR_A)", "$$(VAR_A)"),
+            ("$VAR_A", "$VAR_A"),
+            ("${VAR_A}", "${VAR_A}"),
+            ("$(VAR_A", "$(VAR_A"),
+            ("$(VAR_A$(VAR_B)", "$(VAR_A$(VAR_B)"),
+            ("f000-$(VAR_A)_$(VAR_B)--1", "f000-A_B--1"),
+            ("$?", "$?"),
+            ("$", "$"),
+            ("$$", "$"),
+            ("a$", "a$"),
             ("$()", "$()"),
-            ("$(LOOP)", "$(A)"),
-            ("[$(EMPTY)]", "[]"),
-            ("$(A)ü$(A)", "xüx"),
+            ("\u{e4}$\u{e4}$(VAR_A)\u{e4}", "\u{e4}$\u{e4}A\u{e4}"),
+            ("", ""),
         ] {
-            assert_eq!(expand(text, value_of), expected, "{text}");
+            assert_eq!(expand(text, lookup), expected, "{text}");
         }
     }
 }

@@ -1,35 +1,56 @@
-//! Which containers wait for a port, read off their command, and which container would open it.
+//! Init containers that wait for something nobody can give them: a port that only a later container opens.
 //!
-//! People write `until nc -z db 5432; do sleep 2; done`, `wget -q --spider http://localhost:8081/health` and the like
-//! in init containers. Whether such a wait can ever end can often be told from the manifest: a port that only a
-//! container after it opens stays closed for ever. Only what is surely a wait is reported.
+//! A look at the text of commands, not at running programs: `nc -z`, `wget`, `curl`, `nslookup`, `wait-for`,
+//! `/dev/tcp` and their like, in the arguments or in the text of `sh -c`. It may miss a wait, and is meant to
+//! name one only where the words are plain.
 
-use crate::pod::{Container, Handler, Pod, PortRef};
+use crate::pod::{Container, EnvValue, Handler, Pod, PortRef, Probe};
 
-/// A container that waits for a port.
+/// Something that an init container connects to or looks up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
-    /// The container that waits.
+    /// The init container.
     pub container: String,
-    /// The host as written; `localhost` when it is this Pod.
+    /// The host as written.
     pub host: String,
-    /// The port.
-    pub port: u16,
-    /// The container that declares the port and starts only after the waiting one has ended.
+    /// The port; none for a name that is only looked up.
+    pub port: Option<u16>,
+    /// The later container that would open the port, when the host is the Pod itself.
     pub opened_by: Option<String>,
 }
 
-/// Every wait of an init container that is none of a sidecar.
+impl Wait {
+    /// Whether it waits for a port of its own Pod.
+    pub fn is_local(&self) -> bool {
+        is_local(&self.host)
+    }
+}
+
+fn is_local(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host == "::1" || host == "0.0.0.0" || host.starts_with("127.")
+}
+
+/// What the Pod's init containers wait for, in the order in which they start. A wait for a port that an earlier
+/// sidecar opens is in order, and left out.
 pub fn find(pod: &Pod) -> Vec<Wait> {
-    let mut waits = Vec::new();
-    for (index, init) in pod.spec.init_containers.iter().enumerate() {
-        if init.is_sidecar() {
-            continue;
-        }
-        let later = || pod.spec.init_containers[index + 1..].iter().chain(&pod.spec.containers);
-        for (host, port) in targets(init) {
-            let opened_by = later().find(|container| opens(container, port)).map(|opener| opener.name.clone());
-            let wait = Wait { container: init.name.clone(), host, port, opened_by };
+    let mut waits: Vec<Wait> = Vec::new();
+    let init = &pod.spec.init_containers;
+    for (index, container) in init.iter().enumerate().filter(|(_, container)| !container.is_sidecar()) {
+        for (host, port) in targets(&words(container)) {
+            let is_own = is_local(&host) || host == pod.meta.name;
+            let mut opened_by = None;
+            if let (true, Some(port)) = (is_own, port) {
+                let before = init[..index].iter().filter(|container| container.is_sidecar());
+                if before.clone().any(|sidecar| declares(sidecar, port) || mentions(sidecar, port)) {
+                    continue;
+                }
+                let later = || init[index + 1..].iter().chain(&pod.spec.containers);
+                let opener = later().find(|container| declares(container, port));
+                opened_by = opener.or_else(|| later().find(|container| mentions(container, port)));
+            }
+            let opened_by = opened_by.map(|container| container.name.clone());
+            let wait = Wait { container: container.name.clone(), host, port, opened_by };
             if !waits.contains(&wait) {
                 waits.push(wait);
             }
@@ -38,121 +59,254 @@ pub fn find(pod: &Pod) -> Vec<Wait> {
     waits
 }
 
-/// Whether a container says that it listens on a port: by declaring it, or by having it probed.
-fn opens(container: &Container, port: u16) -> bool {
-    let declared = container.ports.iter().any(|declared| declared.container_port == port);
-    let probes = [&container.startup_probe, &container.readiness_probe, &container.liveness_probe];
-    let probed = probes.into_iter().flatten().any(|probe| match &probe.handler {
-        Handler::HttpGet { port: PortRef::Number(number), .. }
-        | Handler::TcpSocket { port: PortRef::Number(number), .. } => *number == port,
-        Handler::Grpc { port: number, .. } => *number == port,
-        _ => false,
-    });
-    declared || probed
+/// The words of command and arguments; text of a shell is cut into words too, at blanks and operators.
+fn words(container: &Container) -> Vec<String> {
+    let mut words = Vec::new();
+    for argument in container.command.iter().chain(&container.args) {
+        let text = with_variables(argument, container);
+        let is_separator = |c: char| {
+            c.is_whitespace() || matches!(c, ';' | '|' | '&' | '(' | ')' | '`' | '"' | '\'' | '<' | '>')
+        };
+        let mut start = 0;
+        for (at, c) in text.char_indices().filter(|(_, c)| is_separator(*c)) {
+            words.push(text[start..at].to_owned());
+            // A command ends here: its arguments do not reach further.
+            if matches!(c, ';' | '|' | '&' | '\n' | ')' | '`') {
+                words.push(END.to_owned());
+            }
+            start = at + c.len_utf8();
+        }
+        words.push(text[start..].to_owned());
+    }
+    words.retain(|word| !word.is_empty());
+    words
 }
 
-/// Hosts and ports that the command asks for.
-fn targets(container: &Container) -> Vec<(String, u16)> {
-    let words: Vec<&str> = container.command.iter().chain(&container.args).flat_map(|text| split(text)).collect();
-    let mut found = Vec::new();
-    for (index, word) in words.iter().enumerate() {
-        let rest = &words[index + 1..];
-        match program(word) {
-            "nc" | "ncat" | "netcat" => found.extend(host_and_port(rest)),
-            "wget" | "curl" | "get" => found.extend(rest_of_command(rest).find_map(|word| url(word))),
-            "wait-for" | "wait-for-it" | "wait-for-it.sh" => {
-                found.extend(rest_of_command(rest).find_map(|word| colon_pair(word)).or_else(|| host_and_port(rest)));
+/// Stands between two commands.
+const END: &str = ";";
+
+/// `$(NAME)`, `${NAME}` and `$NAME` by the container's literal environment.
+fn with_variables(text: &str, container: &Container) -> String {
+    let mut text = text.to_owned();
+    for variable in &container.env {
+        if let EnvValue::Literal(value) = &variable.value {
+            let name = &variable.name;
+            for form in [format!("$({name})"), format!("${{{name}}}"), format!("${name}")] {
+                if text.contains(&form) {
+                    text = text.replace(&form, value);
+                }
             }
-            _ => {}
         }
     }
-    found
+    text
 }
 
-/// Words as a shell would see them, near enough: quotes and brackets are no part of a host.
-fn split(text: &str) -> impl Iterator<Item = &str> {
-    text.split_inclusive([';', '|', '&', '\n'])
-        .flat_map(|part| {
-            let (words, end) = match part.strip_suffix([';', '|', '&', '\n']) {
-                Some(words) => (words, Some(";")),
-                None => (part, None),
-            };
-            words.split_whitespace().chain(end)
-        })
-        .map(|word| word.trim_matches(['"', '\'', '(', ')', '`', '!']))
-        .filter(|word| !word.is_empty())
+/// Hosts and ports that known programs are asked to reach.
+fn targets(words: &[String]) -> Vec<(String, Option<u16>)> {
+    let mut targets = Vec::new();
+    for (index, word) in words.iter().enumerate() {
+        if let Some((host, port)) = word.strip_prefix("/dev/tcp/").and_then(|rest| rest.split_once('/')) {
+            targets.push((host.to_owned(), port.parse().ok()));
+            continue;
+        }
+        let rest = &words[index + 1..];
+        let end = rest.iter().position(|word| word == END).unwrap_or(rest.len());
+        let arguments: Vec<&str> = rest[..end].iter().map(String::as_str).collect();
+        let program = word.rsplit('/').next().unwrap_or(word);
+        targets.extend(of_program(program, &arguments));
+    }
+    targets
 }
 
-fn program(word: &str) -> &str {
-    word.rsplit('/').next().unwrap_or(word)
+fn of_program(program: &str, arguments: &[&str]) -> Vec<(String, Option<u16>)> {
+    let plain = || arguments.iter().copied().filter(|argument| !argument.starts_with('-'));
+    match program {
+        "nc" | "ncat" | "netcat" | "telnet" => {
+            let listens = arguments.iter().any(|argument| {
+                argument.starts_with('-') && !argument.starts_with("--") && argument.contains('l')
+            });
+            let plain: Vec<&str> = plain().collect();
+            let pair = plain.windows(2).find_map(|pair| {
+                let port = pair[1].parse::<u16>().ok()?;
+                pair[0].parse::<u64>().is_err().then(|| (pair[0].to_owned(), Some(port)))
+            });
+            pair.filter(|_| !listens).into_iter().collect()
+        }
+        "wget" | "curl" | "wait-for" | "wait-for-it" | "wait-for-it.sh" | "wait-for.sh" | "dockerize"
+        | "wait4x" => plain().filter_map(address).collect(),
+        "nslookup" | "getent" | "dig" | "host" | "ping" => {
+            let name =
+                plain().find(|word| !matches!(*word, "hosts" | "ahosts") && word.parse::<u32>().is_err());
+            name.map(|name| (name.to_owned(), None)).into_iter().collect()
+        }
+        "pg_isready" => by_options(arguments, 5432),
+        "redis-cli" => by_options(arguments, 6379),
+        "mysqladmin" | "mysql" => by_options(arguments, 3306),
+        _ => Vec::new(),
+    }
 }
 
-fn rest_of_command<'a>(words: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
-    words.iter().copied().take_while(|word| *word != ";")
+/// `-h HOST -p PORT`.
+fn by_options(arguments: &[&str], default_port: u16) -> Vec<(String, Option<u16>)> {
+    let value = |names: [&str; 2]| {
+        let at = arguments.iter().position(|argument| names.contains(argument))?;
+        arguments.get(at + 1).copied()
+    };
+    let port = value(["-p", "--port"]).or_else(|| value(["-P", "--port"]));
+    let port = port.and_then(|port| port.parse().ok()).unwrap_or(default_port);
+    value(["-h", "--host"]).map(|host| (host.to_owned(), Some(port))).into_iter().collect()
 }
 
-/// `nc -z -w 2 HOST PORT`: the first word that is a host and is followed by a port.
-fn host_and_port(words: &[&str]) -> Option<(String, u16)> {
-    let words: Vec<&str> = rest_of_command(words).collect();
-    words.windows(2).find_map(|pair| {
-        let port: u16 = pair[1].parse().ok().filter(|port| *port > 0)?;
-        let is_host = !pair[0].starts_with('-') && pair[0].parse::<u32>().is_err();
-        is_host.then(|| (pair[0].to_owned(), port))
-    })
-}
-
-/// `HOST:PORT`.
-fn colon_pair(word: &str) -> Option<(String, u16)> {
-    let (host, port) = word.rsplit_once(':')?;
-    let port = port.parse().ok().filter(|port| *port > 0)?;
-    (!host.is_empty() && !host.contains('/')).then(|| (host.to_owned(), port))
-}
-
-/// The host and port of an address; 80 and 443 where it names none.
-fn url(word: &str) -> Option<(String, u16)> {
-    let (scheme, rest) = word.split_once("://")?;
+/// `http://host:port/path`, `tcp://host:port`, `host:port`, `host:port/path`.
+fn address(word: &str) -> Option<(String, Option<u16>)> {
+    let (scheme, rest) = match word.split_once("://") {
+        Some((scheme, rest)) => (Some(scheme), rest),
+        None => (None, word),
+    };
     let authority = rest.split(['/', '?', '#']).next()?;
     let authority = authority.rsplit('@').next()?;
-    let usual = match scheme {
-        "http" => 80,
-        "https" => 443,
-        _ => return None,
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() => (host, Some(port.parse::<u16>().ok()?)),
+        _ => (authority, None),
     };
-    colon_pair(authority).or_else(|| (!authority.is_empty()).then(|| (authority.to_owned(), usual)))
+    let default_port = match scheme {
+        Some("http" | "ws") => Some(80),
+        Some("https" | "wss") => Some(443),
+        _ => None,
+    };
+    let port = port.or(default_port)?;
+    (!host.is_empty()).then(|| (host.to_owned(), Some(port)))
+}
+
+/// Whether a container says that it listens on a port: by `ports`, or by a probe of its own.
+fn declares(container: &Container, port: u16) -> bool {
+    let number = |reference: &PortRef| match reference {
+        PortRef::Number(number) => Some(*number),
+        PortRef::Name(name) => container
+            .ports
+            .iter()
+            .find(|port| port.name.as_ref() == Some(name))
+            .map(|port| port.container_port),
+    };
+    let probes_it = |probe: &Option<Probe>| match probe.as_ref().map(|probe| &probe.handler) {
+        Some(
+            Handler::HttpGet { port: asked, host: None, .. } | Handler::TcpSocket { port: asked, host: None },
+        ) => number(asked) == Some(port),
+        Some(Handler::Grpc { port: asked, .. }) => *asked == port,
+        _ => false,
+    };
+    container.ports.iter().any(|declared| declared.container_port == port)
+        || [&container.startup_probe, &container.liveness_probe, &container.readiness_probe]
+            .into_iter()
+            .any(probes_it)
+}
+
+/// Whether a container's words or environment hold the port's number by itself or behind a `:` or `=`.
+fn mentions(container: &Container, port: u16) -> bool {
+    let number = port.to_string();
+    let ends_with_it = |text: &str| {
+        text.strip_suffix(number.as_str())
+            .is_some_and(|before| before.is_empty() || before.ends_with([':', '=']))
+    };
+    let in_env = container.env.iter().any(|variable| {
+        matches!(&variable.value, EnvValue::Literal(value) if *value == number)
+            && variable.name.ends_with("PORT")
+    });
+    in_env || words(container).iter().any(|word| ends_with_it(word))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn targets_of(script: &str) -> Vec<(String, u16)> {
-        let words: Vec<String> = script.split('\u{1f}').map(str::to_owned).collect();
+    fn pod(init: &str, main: &str) -> Pod {
         let text = format!(
-            "apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec:\n  initContainers:\n  - name: wait\n    image: i\n    \
-             command: {words:?}\n  containers:\n  - {{name: app, image: i, ports: [{{containerPort: 8081}}]}}\n"
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec:\n  initContainers:\n{init}\n  containers:\n{main}\n"
         );
-        let pod = crate::manifest::parse("test.yaml", text.as_bytes()).unwrap().pods.remove(0);
+        let manifest = crate::manifest::parse("pod.yaml", text.as_bytes())
+            .unwrap_or_else(|problems| panic!("{problems}"));
+        manifest.pods.into_iter().next().expect("a Pod")
+    }
+
+    /// What an init container with the given shell text waits for.
+    fn waits(text: &str) -> Vec<(String, Option<u16>)> {
+        let command = serde_json::to_string(text).expect("a JSON string");
+        let pod = pod(
+            &format!(
+                "  - {{name: i, image: a, command: [sh, -c, {command}], env: [{{name: DB, value: db}}]}}"
+            ),
+            "  - {name: m, image: a}",
+        );
         find(&pod).into_iter().map(|wait| (wait.host, wait.port)).collect()
     }
 
     #[test]
-    fn the_usual_ways_to_wait() {
-        for (script, host, port) in [
-            ("sh\u{1f}-c\u{1f}until nc -z postgres-service 5432; do sleep 2; done", "postgres-service", 5432),
-            ("sh\u{1f}-c\u{1f}until nc -zv -w 2 db 3306; do sleep 1; done", "db", 3306),
-            ("sh\u{1f}-c\u{1f}until wget -q --spider http://localhost:8081/health; do sleep 2; done", "localhost", 8081),
-            ("sh\u{1f}-c\u{1f}while ! curl -sf \"http://127.0.0.1/ready\"; do sleep 1; done", "127.0.0.1", 80),
-            ("wait-for\u{1f}--timeout\u{1f}30s\u{1f}localhost:6379", "localhost", 6379),
-            ("/bin/nc\u{1f}-z\u{1f}localhost\u{1f}8081", "localhost", 8081),
+    fn the_usual_ways_to_wait_are_recognised() {
+        for (text, host, port) in [
+            ("until nc -z postgres-service 5432; do sleep 2; done", "postgres-service", Some(5432)),
+            ("while ! nc -z -w 2 localhost 80; do sleep 1; done", "localhost", Some(80)),
+            (
+                "until wget -q --spider http://localhost:8081/health; do sleep 2; done",
+                "localhost",
+                Some(8081),
+            ),
+            ("until curl -sf \"http://api/ready\" > /dev/null; do sleep 1; done", "api", Some(80)),
+            ("until curl -sf https://user:pw@api:8443/; do sleep 1; done", "api", Some(8443)),
+            ("curl localhost:9000/x", "localhost", Some(9000)),
+            ("until nslookup my-db-service; do sleep 4; done", "my-db-service", None),
+            ("until getent hosts db; do sleep 1; done", "db", None),
+            ("until (echo > /dev/tcp/127.0.0.1/3306) 2>/dev/null; do sleep 1; done", "127.0.0.1", Some(3306)),
+            ("until pg_isready -h ${DB} -p 5433; do sleep 1; done", "db", Some(5433)),
+            ("until redis-cli -h $DB ping; do sleep 1; done", "db", Some(6379)),
+            ("./wait-for-it.sh db:5432 -- echo up", "db", Some(5432)),
+            ("/bin/wait-for localhost:8080", "localhost", Some(8080)),
         ] {
-            assert_eq!(targets_of(script), [(host.to_owned(), port)], "{script}");
+            assert_eq!(waits(text), [(host.to_owned(), port)], "{text}");
         }
     }
 
     #[test]
-    fn what_is_no_wait() {
-        for script in ["sh\u{1f}-c\u{1f}sleep 5", "echo\u{1f}nc", "sh\u{1f}-c\u{1f}nc -l -p 80", "sleep\u{1f}5432"] {
-            assert_eq!(targets_of(script), [], "{script}");
+    fn what_does_not_wait_is_left_alone() {
+        for text in [
+            "echo hello",
+            "nc -l -p 8080",
+            "sleep 3600",
+            "cat /etc/hosts",
+            "echo 80; wget -V",
+            "",
+            "nc",
+            "curl",
+        ] {
+            assert_eq!(waits(text), [], "{text}");
         }
+    }
+
+    #[test]
+    fn who_would_open_the_port_is_found_among_the_later_ones() {
+        let init = "  - {name: i, image: a, command: [wait-for, 'localhost:8081']}";
+        for (main, expected) in [
+            ("  - {name: m, image: a}", None),
+            ("  - {name: m, image: a, ports: [{containerPort: 8081}]}", Some("m")),
+            ("  - {name: m, image: a, readinessProbe: {httpGet: {port: 8081}}}", Some("m")),
+            (
+                "  - {name: m, image: a, ports: [{containerPort: 8081, name: http}], livenessProbe: {tcpSocket: {port: http}}}",
+                Some("m"),
+            ),
+            ("  - {name: m, image: a, args: [--port, '8081']}", Some("m")),
+            ("  - {name: m, image: a, args: ['--listen=:8081']}", Some("m")),
+            ("  - {name: m, image: a, env: [{name: PORT, value: '8081'}]}", Some("m")),
+        ] {
+            let waits = find(&pod(init, main));
+            assert_eq!(waits.len(), 1);
+            assert!(waits[0].is_local());
+            assert_eq!(waits[0].opened_by.as_deref(), expected, "{main}");
+        }
+    }
+
+    #[test]
+    fn an_earlier_sidecar_may_open_it() {
+        let init = "  - {name: s, image: a, restartPolicy: Always, ports: [{containerPort: 8081}]}\n  \
+                    - {name: i, image: a, command: [wait-for, 'localhost:8081']}";
+        assert_eq!(find(&pod(init, "  - {name: m, image: a}")), []);
     }
 }

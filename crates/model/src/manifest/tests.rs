@@ -1,0 +1,1 @@
+//! Manifests right and wrong, from bytes to messages.
