@@ -62,7 +62,7 @@ pub fn remove(claims_dir: &Path, leftover: &Leftover) -> Result<(), Vec<Error>> 
     let (lock, claims, mut socket) = prepared.map_err(|error| vec![error])?;
     let mut errors = Vec::new();
     for name in &leftover.links {
-        let removed = link::remove(&mut socket, name);
+        let removed = link::remove(name);
         errors.extend(removed.err().map(|source| Error::kernel(format!("removing the link {name}"), source)));
     }
     for range in &leftover.ranges {

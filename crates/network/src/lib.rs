@@ -12,6 +12,7 @@
 pub mod address;
 mod claim;
 mod error;
+mod flows;
 pub mod hostname;
 pub mod hosts;
 pub mod leftovers;

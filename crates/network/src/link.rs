@@ -295,9 +295,10 @@ const DELETION_TIMEOUT: Duration = Duration::from_secs(2);
 /// disappeared. So the namespace's own death is preferred, which happens in a worker of the kernel; and when
 /// that does not come, a thread deletes the link and is left waiting while we listen for the notification.
 /// For the first the caller must have let go of the namespace.
-pub(crate) fn remove(socket: &mut Socket, name: &str) -> io::Result<()> {
+pub(crate) fn remove(name: &str) -> io::Result<()> {
+    let mut socket = Socket::open(Family::Route)?;
     let mut events = Subscription::open(libc::RTMGRP_LINK as u32)?;
-    let Some(link) = find(socket, name)? else { return Ok(()) };
+    let Some(link) = find(&mut socket, name)? else { return Ok(()) };
     let mut gone_by = |deadline| {
         events.wait_for(deadline, |kind, payload| {
             kind == RTM_DELLINK && netlink::u32_at(payload, 4) == Some(link.index)
@@ -306,12 +307,11 @@ pub(crate) fn remove(socket: &mut Socket, name: &str) -> io::Result<()> {
     if matches!(gone_by(Instant::now() + NATURAL_DEATH_TIMEOUT), Ok(true)) {
         return Ok(());
     }
-    let mut own_socket = Socket::open(Family::Route)?;
     let index = link.index;
     let deletion = std::thread::Builder::new().name("delete-link".to_owned()).spawn(move || {
         let mut batch = Batch::new();
         batch.message(RTM_DELLINK, 0, &link_header(index, false));
-        refused_otherwise(own_socket.perform_each(batch)?, &[libc::ENODEV])
+        refused_otherwise(socket.perform_each(batch)?, &[libc::ENODEV])
     })?;
     if matches!(gone_by(Instant::now() + DELETION_TIMEOUT), Ok(true)) {
         return Ok(());

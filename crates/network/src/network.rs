@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{Range, choose_address};
 use crate::claim::Claims;
-use crate::plan::{self, Forward, Owner, PodLink};
+use crate::plan::{self, Chain, Forward, Owner, PodLink};
 use crate::ports::{self, Held, HostPort};
-use crate::{Error, link, ruleset};
+use crate::{Error, flows, link, ruleset};
 
 /// Where the claims of all nodes of the machine are noted.
 pub const CLAIMS_DIR: &str = "/run/podling/network";
@@ -116,18 +116,36 @@ struct State {
     range: Option<Range>,
     last_address: Option<Ipv4Addr>,
     pods: BTreeMap<String, Pod>,
-    /// The table masquerades.
+    /// There is a way out, and Pods may use it.
     masquerade: bool,
-    /// Why it cannot; not tried again.
+    /// Why they cannot; not tried again.
     no_masquerade: Option<String>,
-    /// The node has a table in the kernel (or may have one, of the last daemon).
-    has_table: bool,
+    /// What is in the node's table in the kernel; none when the last daemon wrote it.
+    chains: Option<Vec<Chain>>,
+    /// Chains of others that drop forwarded packets, as of the last change of ours.
+    forward_dropped_by: Vec<String>,
 }
 
 #[derive(Debug)]
 struct Pod {
     attachment: Attachment,
     held: Vec<Held>,
+    /// It needs no rules any more; only its link and address are still there.
+    is_leaving: bool,
+}
+
+impl Pod {
+    fn new(attachment: Attachment, held: Vec<Held>) -> Self {
+        Self { attachment, held, is_leaving: false }
+    }
+
+    /// Gives up its host ports; returns the link that is to be removed.
+    fn leave(&mut self) -> String {
+        self.is_leaving = true;
+        self.held.clear();
+        self.attachment.host_ports.clear();
+        self.attachment.link.host_name.clone()
+    }
 }
 
 impl Network {
@@ -153,6 +171,11 @@ impl Network {
         {
             return Err(Error::RangeChanged { current, wanted });
         }
+        let has_table = |range| {
+            let tables = Socket::open(Family::Netfilter).and_then(|mut socket| ruleset::tables(&mut socket));
+            tables.unwrap_or_default().contains(&range)
+        };
+        let chains = if range.is_some_and(has_table) { None } else { Some(Vec::new()) };
         let state = State {
             route,
             netfilter: None,
@@ -161,7 +184,8 @@ impl Network {
             pods: BTreeMap::new(),
             masquerade: false,
             no_masquerade: None,
-            has_table: range.is_some(),
+            chains,
+            forward_dropped_by: Vec::new(),
         };
         Ok(Self { run_dir, wanted_range: config.pod_range, claims, state: Mutex::new(state) })
     }
@@ -181,7 +205,14 @@ impl Network {
         let mut state = self.state();
         let former = state.pods.remove(request.pod_uid).map(|pod| pod.attachment);
         let attached = self.attach_in(&mut state, request, former.as_ref());
-        if attached.is_err() && state.pods.remove(request.pod_uid).is_some() {
+        if attached.is_err() {
+            state.pods.remove(request.pod_uid);
+            if let Some(former) = former {
+                // The Pod keeps its address for the next try.
+                let mut pod = Pod::new(former, Vec::new());
+                pod.leave();
+                state.pods.insert(request.pod_uid.to_owned(), pod);
+            }
             // The error that is returned is the one that matters; what stays is found as a leftover.
             let _ = self.apply_rules(&mut state);
         }
@@ -195,7 +226,7 @@ impl Network {
         former: Option<&Attachment>,
     ) -> Result<Attachment, Error> {
         if let Some(former) = former {
-            remove_link(state, &former.link.host_name)?;
+            remove_link(&former.link.host_name)?;
         }
         let held = state.hold_ports(&request.host_ports)?;
         let range = self.ensure_range(state)?;
@@ -220,11 +251,10 @@ impl Network {
             warnings: Vec::new(),
             salt,
         };
-        let changes_rules = !held.is_empty() || former.is_some_and(|former| !former.host_ports.is_empty());
-        state.pods.insert(request.pod_uid.to_owned(), Pod { attachment: attachment.clone(), held });
-        if let Err(error) = self.ensure_rules(state, way_out.is_some(), changes_rules) {
+        state.pods.insert(request.pod_uid.to_owned(), Pod::new(attachment.clone(), held));
+        if let Err(error) = self.ensure_rules(state, way_out.is_some()) {
             // Best effort: the pair also goes with the Pod's namespace.
-            let _ = link::remove(&mut state.route, &attachment.link.host_name);
+            let _ = link::remove(&attachment.link.host_name);
             return Err(error);
         }
         attachment.warnings = state.warnings();
@@ -233,33 +263,42 @@ impl Network {
 
     /// Remembers a Pod that was attached before the daemon was restarted, and holds its host ports again. All
     /// Pods are restored before the first new one is attached: the rules in the kernel stay as they are until
-    /// then.
+    /// then. A failure says that somebody has one of the ports by now; the Pod is remembered all the same.
     pub fn restore(&self, attachment: Attachment) -> Result<(), Error> {
         let mut state = self.state();
-        let held = state.hold_ports(&attachment.host_ports)?;
-        state.pods.insert(attachment.pod_uid.clone(), Pod { attachment, held });
-        Ok(())
+        let (held, result) = match state.hold_ports(&attachment.host_ports) {
+            Ok(held) => (held, Ok(())),
+            // The port leads to the Pod all the same: the kernel's rules come before any listener.
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        state.pods.insert(attachment.pod_uid.clone(), Pod::new(attachment, held));
+        result
     }
 
-    /// Lets a Pod go: returns when nobody can see its link any more and its host ports are free. Fastest when
-    /// the Pod's namespace has lost its last process and descriptor by then. A Pod that is not known is looked
-    /// for in the kernel. Goes on past failures and returns all.
+    /// Lets a Pod go: returns when nobody can see its link any more and its host ports are free; with the last
+    /// Pod the node's rules go too. Fastest when the Pod's namespace has lost its last process and descriptor by
+    /// then. A Pod that is not known is looked for in the kernel. Goes on past failures and returns all.
     pub fn detach(&self, pod_uid: &str) -> Result<(), Vec<Error>> {
-        let mut state = self.state();
         let mut errors = Vec::new();
-        let names = match state.pods.remove(pod_uid) {
-            Some(pod) => {
-                if !pod.held.is_empty() {
-                    errors.extend(self.apply_rules(&mut state).err());
-                }
-                vec![pod.attachment.link.host_name]
+        let mut state = self.state();
+        let found = match state.pods.get_mut(pod_uid).map(Pod::leave) {
+            Some(name) => {
+                errors.extend(self.apply_rules(&mut state).err());
+                Ok(vec![name])
             }
-            None => match self.links_of(&mut state, Some(pod_uid)) {
-                Ok(names) => names,
-                Err(error) => return Err(vec![error]),
-            },
+            None => self.links_of(&mut state, Some(pod_uid)),
         };
-        errors.extend(names.iter().filter_map(|name| remove_link(&mut state, name).err()));
+        // Others come and go while we wait for the link; the Pod's address stays taken until then.
+        drop(state);
+        match found {
+            Ok(names) => errors.extend(names.iter().filter_map(|name| remove_link(name).err())),
+            Err(error) => errors.push(error),
+        }
+        let mut state = self.state();
+        // Unless it came back meanwhile.
+        if state.pods.get(pod_uid).is_some_and(|pod| pod.is_leaving) {
+            state.pods.remove(pod_uid);
+        }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
@@ -268,20 +307,22 @@ impl Network {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(range) = state.range else { return Ok(()) };
         let mut errors = Vec::new();
-        if !state.pods.is_empty() {
+        let was_used = !state.pods.is_empty() || state.chains.is_none();
+        state.pods.clear();
+        errors.extend(self.apply_rules(&mut state).err());
+        if was_used {
             match self.links_of(&mut state, None) {
-                Ok(names) => {
-                    errors.extend(names.iter().filter_map(|name| remove_link(&mut state, name).err()))
-                }
+                Ok(names) => errors.extend(names.iter().filter_map(|name| remove_link(name).err())),
                 Err(error) => errors.push(error),
             }
         }
-        state.pods.clear();
-        state.masquerade = false;
-        errors.extend(self.apply_rules(&mut state).err());
         let released =
             self.claims.lock().and_then(|lock| self.claims.release(&mut state.route, range, &lock));
         errors.extend(released.err());
+        // The kernel holds whoever closes such a socket until it has freed the rules that were deleted last (10
+        // to 20 ms, though nobody sees them any more): not us.
+        let socket = state.netfilter.take();
+        let _ = std::thread::Builder::new().name("close-netfilter".to_owned()).spawn(move || drop(socket));
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
@@ -302,17 +343,11 @@ impl Network {
         Ok(range)
     }
 
-    /// Brings the table up to date if something changed. Without nftables host ports fail; egress is missed
-    /// with a warning.
-    fn ensure_rules(&self, state: &mut State, way_out: bool, changed: bool) -> Result<(), Error> {
-        let wants_masquerade = way_out && !state.masquerade && state.no_masquerade.is_none();
-        if !changed && !wants_masquerade {
-            return Ok(());
-        }
-        state.masquerade |= wants_masquerade;
-        let forwarding = ensure_forwarding();
-        match forwarding.and_then(|()| self.apply_rules(state)) {
-            Err(error) if wants_masquerade && !changed => {
+    /// Brings the rules up to date. Without nftables host ports fail; the way out is missed with a warning.
+    fn ensure_rules(&self, state: &mut State, way_out: bool) -> Result<(), Error> {
+        state.masquerade |= way_out && state.no_masquerade.is_none();
+        match self.apply_rules(state) {
+            Err(error) if state.masquerade && state.forwards().is_empty() => {
                 state.masquerade = false;
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 state.no_masquerade = Some(cause.unwrap_or_else(|| error.to_string()));
@@ -322,20 +357,32 @@ impl Network {
         }
     }
 
-    /// Makes the table in the kernel what the plan says.
+    /// Makes the table in the kernel what the plan says, if it is not.
     fn apply_rules(&self, state: &mut State) -> Result<(), Error> {
         let Some(range) = state.range else { return Ok(()) };
-        let chains = plan::ruleset(range, &state.forwards(), state.masquerade);
-        if chains.is_empty() && !state.has_table {
+        let has_pods = state.pods.values().any(|pod| !pod.is_leaving);
+        let chains = plan::ruleset(range, &state.forwards(), state.masquerade && has_pods);
+        if state.chains.as_ref() == Some(&chains) {
             return Ok(());
+        }
+        if !chains.is_empty() {
+            ensure_forwarding()?;
         }
         let refused = |source| match Error::kernel("writing nftables rules", source) {
             Error::Kernel { source, .. } => Error::NoNftables { source },
             other => other,
         };
-        let socket = state.netfilter().map_err(refused)?;
+        let socket = netfilter(&mut state.netfilter).map_err(refused)?;
         ruleset::replace(socket, range, &format!("podling {}", self.run_dir), &chains).map_err(refused)?;
-        state.has_table = !chains.is_empty();
+        // Without connection tracking by netlink old flows go on until they pause for two minutes.
+        let changed_ports = plan::changed_udp_ports(state.chains.as_deref().unwrap_or_default(), &chains);
+        if !changed_ports.is_empty() {
+            let _ = flows::forget_udp(socket, &changed_ports);
+        }
+        if !chains.is_empty() {
+            state.forward_dropped_by = ruleset::dropping_forwarded(socket).unwrap_or_default();
+        }
+        state.chains = Some(chains);
         Ok(())
     }
 
@@ -353,13 +400,6 @@ impl Network {
 }
 
 impl State {
-    fn netfilter(&mut self) -> std::io::Result<&mut Socket> {
-        match &mut self.netfilter {
-            Some(socket) => Ok(socket),
-            none => Ok(none.insert(Socket::open(Family::Netfilter)?)),
-        }
-    }
-
     fn forwards(&self) -> Vec<Forward> {
         let forward = |attachment: &Attachment, port: &HostPort| Forward {
             port: port.clone(),
@@ -394,22 +434,23 @@ impl State {
         Ok(held)
     }
 
-    fn warnings(&mut self) -> Vec<Warning> {
-        let mut warnings: Vec<Warning> = Vec::new();
-        warnings.extend(self.no_masquerade.clone().map(|reason| Warning::NoMasquerade { reason }));
-        if self.masquerade
-            && let Ok(socket) = self.netfilter()
-        {
-            let chains = ruleset::dropping_forwarded(socket).unwrap_or_default();
-            warnings.extend(chains.into_iter().map(|chain| Warning::ForwardDropped { chain }));
-        }
-        warnings
+    fn warnings(&self) -> Vec<Warning> {
+        let no_masquerade = self.no_masquerade.clone().map(|reason| Warning::NoMasquerade { reason });
+        let dropped = self.forward_dropped_by.iter().cloned().map(|chain| Warning::ForwardDropped { chain });
+        no_masquerade.into_iter().chain(dropped).collect()
     }
 }
 
-fn remove_link(state: &mut State, name: &str) -> Result<(), Error> {
-    link::remove(&mut state.route, name)
-        .map_err(|source| Error::kernel(format!("removing the link {name}"), source))
+/// The socket to nftables, opened when it is first needed.
+fn netfilter(socket: &mut Option<Socket>) -> std::io::Result<&mut Socket> {
+    match socket {
+        Some(socket) => Ok(socket),
+        none => Ok(none.insert(Socket::open(Family::Netfilter)?)),
+    }
+}
+
+fn remove_link(name: &str) -> Result<(), Error> {
+    link::remove(name).map_err(|source| Error::kernel(format!("removing the link {name}"), source))
 }
 
 /// Makes the pair and both its ends' settings; on failure no link is left.
@@ -430,7 +471,7 @@ fn create_link(state: &mut State, link: &PodLink, netns: BorrowedFd<'_>) -> Resu
         });
     configured.inspect_err(|_| {
         // The first error is the one that matters; what stays is found as a leftover.
-        let _ = link::remove(&mut state.route, name);
+        let _ = link::remove(name);
     })
 }
 

@@ -20,6 +20,7 @@
 //!   work for Pods of the same node without br_netfilter and without hairpin mode.
 //! - Given up: broadcast and multicast between Pods, which Kubernetes does not promise either.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
@@ -243,6 +244,24 @@ pub fn ruleset(range: Range, forwards: &[Forward], masquerade: bool) -> Vec<Chai
     chains
 }
 
+/// The UDP ports of the host that lead elsewhere (or nowhere, or somewhere at last) in the second ruleset.
+pub fn changed_udp_ports(before: &[Chain], after: &[Chain]) -> Vec<u16> {
+    let udp_rules = |chains: &[Chain]| -> Vec<(u16, Rule)> {
+        let rules = chains.iter().flat_map(|chain| &chain.rules);
+        let port = |rule: &Rule| match rule.matches.last() {
+            Some(Match::DestinationPort(Protocol::Udp, port)) => Some((*port, rule.clone())),
+            _ => None,
+        };
+        rules.filter_map(port).collect()
+    };
+    let (before, after) = (udp_rules(before), udp_rules(after));
+    let missing = |one: &[(u16, Rule)], other: &[(u16, Rule)]| -> Vec<u16> {
+        one.iter().filter(|rule| !other.contains(rule)).map(|(port, _)| *port).collect()
+    };
+    let ports: BTreeSet<u16> = missing(&before, &after).into_iter().chain(missing(&after, &before)).collect();
+    ports.into_iter().collect()
+}
+
 fn forward_rule(forward: &Forward) -> Rule {
     let mut matches = Vec::new();
     if let Some(address) = forward.port.host_address() {
@@ -255,7 +274,7 @@ fn forward_rule(forward: &Forward) -> Rule {
 /// A Pod that connects to its own host port would see itself as the peer and answer itself directly: such a
 /// connection seems to come from the gateway. Between different Pods the true address stays.
 fn own_port_rules(range: Range, forwards: &[Forward]) -> impl Iterator<Item = Rule> {
-    let pods: std::collections::BTreeSet<Ipv4Addr> = forwards.iter().map(|forward| forward.pod).collect();
+    let pods: BTreeSet<Ipv4Addr> = forwards.iter().map(|forward| forward.pod).collect();
     pods.into_iter().map(move |pod| {
         let own = Range::containing(pod, 32);
         Rule {
@@ -290,6 +309,22 @@ mod tests {
     #[test]
     fn nothing_asked_for_is_nothing_in_the_kernel() {
         assert_eq!(ruleset(range(), &[], false), []);
+    }
+
+    #[test]
+    fn udp_ports_that_lead_elsewhere_are_named() {
+        let forward = |protocol, host_port, last| Forward {
+            port: HostPort { host_ip: None, host_port, container_port: 53, protocol },
+            pod: Ipv4Addr::new(10, 201, 7, last),
+        };
+        let before = ruleset(
+            range(),
+            &[forward(Protocol::Udp, 1, 2), forward(Protocol::Udp, 2, 2), forward(Protocol::Tcp, 3, 2)],
+            false,
+        );
+        let after = ruleset(range(), &[forward(Protocol::Udp, 2, 2), forward(Protocol::Udp, 4, 3)], true);
+        assert_eq!(changed_udp_ports(&before, &after), [1, 4]);
+        assert_eq!(changed_udp_ports(&after, &after), []);
     }
 
     #[test]

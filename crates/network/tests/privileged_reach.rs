@@ -162,6 +162,28 @@ fn udp_host_ports_work() {
     });
 }
 
+/// A client that keeps sending from one port meets the Pod that has the host port now, not the one before.
+#[test]
+fn udp_flows_follow_the_host_port_to_its_next_pod() {
+    on_fresh_host(|host| {
+        let node = host.node("a");
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        for uid in ["first", "second"] {
+            let port = HostPort { protocol: Protocol::Udp, ..tcp(5353, 53) };
+            let pod = Pod::attach(&node, uid, vec![port]).unwrap();
+            let server = pod.inside(|| std::net::UdpSocket::bind("0.0.0.0:53").unwrap());
+            server.set_read_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
+            client.send_to(uid.as_bytes(), "127.0.0.1:5353").unwrap();
+            let mut buffer = [0; 16];
+            let (length, _) = server.recv_from(&mut buffer).unwrap();
+            assert_eq!(&buffer[..length], uid.as_bytes());
+            drop((server, pod));
+            node.detach(uid).unwrap();
+        }
+        node.close().unwrap();
+    });
+}
+
 #[test]
 fn listeners_of_a_pod_are_told_with_their_owner() {
     on_fresh_host(|host| {

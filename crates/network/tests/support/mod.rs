@@ -3,6 +3,7 @@
 //! ends, however it ends.
 
 #![allow(dead_code, unreachable_pub)] // Each test binary uses its part.
+#![allow(clippy::unwrap_used)] // A failed step fails the test.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
