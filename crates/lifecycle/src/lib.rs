@@ -19,6 +19,7 @@
 mod action;
 mod decide;
 mod event;
+pub mod invariants;
 mod memory;
 mod note;
 mod observation;

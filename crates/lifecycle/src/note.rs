@@ -103,7 +103,7 @@ impl Memory {
                 None => member.role != Role::Init,
             };
             // An init container that is behind us stays so: only a new run of the Pod repeats it.
-            let is_behind = member.role == Role::Init && member.index != self.progress;
+            let is_behind = member.role == Role::Init && member.index < self.progress;
             if !wanted || is_behind {
                 continue;
             }

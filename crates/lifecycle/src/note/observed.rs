@@ -180,13 +180,15 @@ impl Memory {
                 self.sandbox = Some(attempt);
                 self.sandbox_failure = None;
             }
-            (Some(known), seen) if seen != (Sandbox::Ready { attempt: known }) => {
-                if self.stopping.is_none() && self.outcome.is_none() {
-                    let message = "Pod sandbox changed, it will be killed and re-created.".to_owned();
-                    events.push(Event::pod_normal("SandboxChanged", message));
-                    let grace = pod.spec.termination_grace_period_seconds;
-                    self.stop(pod, StopCause::SandboxChanged, grace, now, events);
-                }
+            (Some(known), seen)
+                if seen != (Sandbox::Ready { attempt: known })
+                    && self.stopping.is_none()
+                    && self.outcome.is_none() =>
+            {
+                let message = "Pod sandbox changed, it will be killed and re-created.".to_owned();
+                events.push(Event::pod_normal("SandboxChanged", message));
+                let grace = pod.spec.termination_grace_period_seconds;
+                self.stop(pod, StopCause::SandboxChanged, grace, now, events);
             }
             _ => {}
         }

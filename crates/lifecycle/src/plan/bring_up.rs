@@ -174,8 +174,8 @@ impl Plan<'_> {
     }
 
     /// First starts go in spec order: a main container waits while one before it is still on its way to its
-    /// first start or in its postStart hook, not while one before it waits after a failure. Restarts wait for
-    /// nobody.
+    /// first start or in the postStart hook of that, not while one before it waits after a failure. Restarts
+    /// wait for nobody, and nobody waits for them.
     fn start_main_containers(&mut self, sandbox: u32) {
         let mut held = false;
         for main in mains(self.pod) {
@@ -183,9 +183,10 @@ impl Plan<'_> {
             let has_hook = main.container.post_start.is_some();
             let is_first = memory.of_this_run().is_none();
             if self.is_starting(main.name()) {
-                held |= has_hook;
+                held |= has_hook && is_first;
             } else if let Some(running) = memory.running() {
-                held |= !running.post_start_done && running.stopping.is_none();
+                let is_first = running.attempt == memory.first_attempt;
+                held |= is_first && !running.post_start_done && running.stopping.is_none();
             } else if self.wants_start(&main) {
                 if held && is_first {
                     continue;

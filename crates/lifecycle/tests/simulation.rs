@@ -1,0 +1,295 @@
+//! Random worlds from numbered seeds, every round of each checked by the [`Ledger`].
+//!
+//! `LIFECYCLE_SEEDS=5000000 cargo nextest run -p lifecycle simulation` runs more of them,
+//! `LIFECYCLE_SEED=42` runs one and tells its story.
+
+#[allow(unreachable_pub, reason = "a module of tests is public to its tests")]
+mod world;
+
+use lifecycle::invariants::{Ledger, Violation};
+use lifecycle::{Decision, End, Fact, Memory, Now, Observation, Policy, decide};
+use model::pod::Pod;
+
+use world::fate::{Dice, DiceFate};
+use world::pods::random_pod;
+use world::{SECOND, World};
+
+/// A decision function that may be wrong.
+type Mutation = fn(&Pod, &Observation, &mut Decision, &Now);
+
+/// Memory and ledger as the daemon has them.
+#[derive(Clone)]
+struct Node {
+    memory: Memory,
+    ledger: Ledger,
+}
+
+struct Simulation {
+    pod: Pod,
+    world: World,
+    fate: DiceFate,
+    node: Node,
+    mutation: Option<Mutation>,
+    forgets: bool,
+    tells: bool,
+    /// The daemon died in the last round, so its decision came to nothing.
+    just_died: bool,
+    rounds: u64,
+}
+
+/// What a world came to.
+struct Story {
+    rounds: u64,
+    violations: Vec<Violation>,
+}
+
+impl Simulation {
+    fn new(seed: u64) -> Simulation {
+        let mut dice = Dice::new(seed);
+        let pod = random_pod(&mut dice);
+        let world = World::new();
+        let node = Node {
+            memory: Memory::new(&pod, Policy::default(), world.now),
+            ledger: Ledger::new(&pod, Policy::default(), world.now),
+        };
+        let fate = DiceFate { dice, is_fair: false };
+        Simulation {
+            pod,
+            world,
+            fate,
+            node,
+            saved,
+            mutation: None,
+            forgets: false,
+            tells: false,
+            just_died: false,
+            rounds: 0,
+        }
+    }
+
+    fn tell(&self, what: impl FnOnce() -> String) {
+        if self.tells {
+            let at = self.world.now.boot_nanos as f64 / 1e9 - 100.0;
+            println!("t={at:.3}s {}", what());
+        }
+    }
+
+    fn note(&mut self, fact: &Fact) {
+        self.tell(|| match fact {
+            Fact::Observed(seen) => format!("  sees {seen:?}"),
+            fact => format!("  {fact:?}"),
+        });
+        self.node.ledger.note(&self.pod, fact, &self.world.now);
+        for event in self.node.memory.note(&self.pod, fact, &self.world.now) {
+            self.tell(|| format!("    event {}: {}", event.reason, event.message));
+        }
+    }
+
+    /// One round of the engine. The daemon may die before or after saving.
+    fn round(&mut self, facts: Vec<Fact>) -> Result<Decision, Vec<Violation>> {
+        self.rounds += 1;
+        self.just_died = false;
+        let dies_at = if self.fate.is_fair { 99 } else { self.fate.dice.below(60) };
+        // What stands on disk is the node as the last round left it.
+        let on_disk = (dies_at == 0).then(|| self.node.clone());
+        facts.iter().for_each(|fact| self.note(fact));
+        let observed = Fact::Observed(self.world.observe(&self.pod));
+        self.note(&observed);
+        let Fact::Observed(seen) = observed else { unreachable!() };
+        let mut decision = decide(&self.pod, &self.node.memory, &seen, &self.world.now);
+        if let Some(mutation) = self.mutation {
+            mutation(&self.pod, &seen, &mut decision, &self.world.now);
+        }
+        self.tell(|| format!("{:?} cancel {:?}", decision.actions, decision.cancel));
+        self.tell(|| format!("{:?} {:?}", decision.wake_at, decision.status.cause));
+        let mut violations = self.node.ledger.check(&self.pod, &seen, &decision, &self.world.now);
+        let accident = |what: String| Violation { number: 0, what };
+        violations.extend(self.world.accidents.drain(..).map(accident));
+        if decision.wake_at.as_ref().is_some_and(|wake_at| wake_at.boot_nanos <= self.world.now.boot_nanos) {
+            violations.push(Violation { number: 13, what: format!("spins: {:?}", decision.wake_at) });
+        }
+        if !violations.is_empty() {
+            return Err(violations);
+        }
+        if let Some(on_disk) = on_disk {
+            self.node = on_disk;
+        }
+        if dies_at <= 1 {
+            self.restart_daemon();
+            return Ok(decision);
+        }
+        for action in &decision.cancel {
+            if let Some(fact) = self.world.cancel(action) {
+                self.note(&fact);
+            }
+        }
+        for action in &decision.actions {
+            self.world.begin(action, &mut self.fate);
+        }
+        Ok(decision)
+    }
+
+    /// The daemon dies here and comes back some time later; the world goes on without it.
+    fn restart_daemon(&mut self) {
+        self.tell(|| "the daemon dies".to_owned());
+        self.just_died = true;
+        self.world.lose_daemon();
+        if self.forgets {
+            self.node.memory = Memory::new(&self.pod, Policy::default(), self.world.now);
+        }
+        let back_at = self.world.now.boot_nanos + self.fate.dice.pick(&[0, 1, 20, 1_000]) * SECOND / 10;
+        while let Some(at) = self.world.next_at().filter(|at| *at <= back_at) {
+            self.world.set_time(at);
+            self.world.settle(&self.pod, &mut self.fate);
+        }
+        self.world.set_time(back_at);
+    }
+
+    /// Something that nobody could foresee.
+    fn disturb(&mut self, facts: &mut Vec<Fact>) {
+        let dice = &mut self.fate.dice;
+        let running = self.world.running();
+        match dice.below(14) {
+            0 => {
+                let grace_seconds = dice.pick(&[None, Some(0), Some(3), Some(60)]);
+                facts.push(Fact::StopRequested { grace_seconds });
+            }
+            1 => self.world.kill_pause(),
+            2 | 3 if !running.is_empty() => {
+                let name = &running[dice.below(running.len() as u64) as usize];
+                let oom_killed = dice.percent(50);
+                self.world.exit(name, 137, oom_killed);
+            }
+            4 => self.world.now.wall_nanos += dice.pick(&[-4000, -1, 1, 90, 4000]) * SECOND as i64,
+            5 => {
+                let names: Vec<_> = self.pod.spec.all_containers().map(|c| c.name.clone()).collect();
+                let any = dice.below(names.len() as u64 + 1) as usize;
+                facts.push(Fact::RestartRequested { container: names.get(any).cloned() });
+            }
+            6 => facts.push(Fact::DependencyChanged),
+            7 if dice.percent(20) => {
+                self.world.reboot();
+                facts.clear();
+            }
+            8 => self.restart_daemon(),
+            _ => {}
+        }
+    }
+
+    /// Lives until everything is quiet or patience ends, is stopped then, and must end.
+    fn run(mut self) -> Story {
+        let patience = 15 + self.fate.dice.below(40);
+        let result = self.live(patience).and_then(|()| self.die());
+        Story { rounds: self.rounds, violations: result.err().unwrap_or_default() }
+    }
+
+    fn live(&mut self, patience: u64) -> Result<(), Vec<Violation>> {
+        let mut facts = vec![];
+        for _ in 0..patience {
+            if self.fate.dice.percent(8) {
+                self.disturb(&mut facts);
+            }
+            let decision = self.round(std::mem::take(&mut facts))?;
+            if self.just_died {
+                continue;
+            }
+            let Some(next) = self.next_instant(&decision) else { return self.expect_quiet() };
+            self.world.set_time(next);
+            facts = self.world.settle(&self.pod, &mut self.fate);
+        }
+        Ok(())
+    }
+
+    fn next_instant(&mut self, decision: &Decision) -> Option<u64> {
+        let wake_at = decision.wake_at.as_ref().map(|deadline| deadline.boot_nanos);
+        let at = self.world.next_at().into_iter().chain(wake_at).min()?;
+        // Sometimes the engine looks without a reason.
+        let now = self.world.now.boot_nanos;
+        match self.fate.dice.percent(5) && at > now {
+            true => Some(now + self.fate.dice.below(at - now)),
+            false => Some(at.max(now)),
+        }
+    }
+
+    /// Nothing is under way and nothing is due: looking again must lead to nothing.
+    fn expect_quiet(&mut self) -> Result<(), Vec<Violation>> {
+        self.fate.is_fair = true;
+        let again = self.round(vec![])?;
+        self.fate.is_fair = false;
+        match again.actions.is_empty() {
+            true => Ok(()),
+            false => Err(vec![Violation { number: 13, what: format!("not quiet: {:?}", again.actions) }]),
+        }
+    }
+
+    fn die(&mut self) -> Result<(), Vec<Violation>> {
+        self.fate.is_fair = true;
+        let mut facts = vec![Fact::StopRequested { grace_seconds: None }];
+        for _ in 0..600 {
+            let decision = self.round(std::mem::take(&mut facts))?;
+            if let Some(End::Gone(_)) = decision.end {
+                let is_clean = self.world.running().is_empty() && decision.actions.is_empty();
+                let what = "gone, and something is left".to_owned();
+                return if is_clean { Ok(()) } else { Err(vec![Violation { number: 13, what }]) };
+            }
+            let Some(next) = self.next_instant(&decision) else { break };
+            self.world.set_time(next);
+            facts = self.world.settle(&self.pod, &mut self.fate);
+        }
+        Err(vec![Violation { number: 13, what: "a stop in a fair world does not end".to_owned() }])
+    }
+}
+
+fn number_from_env(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs seeds on all cores; tells the first that breaks something.
+fn first_violation(
+    seeds: u64,
+    setup: impl Fn(&mut Simulation) + Sync,
+) -> (u64, Option<(u64, Vec<Violation>)>) {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    std::thread::scope(|scope| {
+        let setup = &setup;
+        let workers: Vec<_> = (0..threads)
+            .map(|worker| {
+                scope.spawn(move || {
+                    let mut rounds = 0;
+                    for seed in (worker..seeds).step_by(threads as usize) {
+                        let mut simulation = Simulation::new(seed);
+                        setup(&mut simulation);
+                        let story = simulation.run();
+                        rounds += story.rounds;
+                        if !story.violations.is_empty() {
+                            return (rounds, Some((seed, story.violations)));
+                        }
+                    }
+                    (rounds, None)
+                })
+            })
+            .collect();
+        let results: Vec<_> = workers.into_iter().map(|worker| worker.join().unwrap()).collect();
+        let rounds = results.iter().map(|(rounds, _)| rounds).sum();
+        (rounds, results.into_iter().filter_map(|(_, found)| found).min_by_key(|(seed, _)| *seed))
+    })
+}
+
+#[test]
+fn every_invariant_holds_in_every_world() {
+    if let Some(seed) = number_from_env("LIFECYCLE_SEED") {
+        let mut simulation = Simulation::new(seed);
+        simulation.tells = true;
+        println!("{:#?}", simulation.pod.spec);
+        let story = simulation.run();
+        assert!(story.violations.is_empty(), "seed {seed}: {:#?}", story.violations);
+        return;
+    }
+    let seeds = number_from_env("LIFECYCLE_SEEDS").unwrap_or(100_000);
+    let begun = std::time::Instant::now();
+    let (rounds, found) = first_violation(seeds, |_| {});
+    println!("{seeds} worlds, {rounds} decisions in {:?}", begun.elapsed());
+    if let Some((seed, violations)) = found {
+        panic!("LIFECYCLE_SEED={seed} tells the story of {violations:#?}");
+    }
+}
