@@ -58,7 +58,6 @@ impl Simulation {
             world,
             fate,
             node,
-            saved,
             mutation: None,
             forgets: false,
             tells: false,
