@@ -9,6 +9,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::str::FromStr;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,46 @@ impl fmt::Display for HostPort {
             Some(address) => write!(f, "{address}:{}/{}", self.host_port, self.protocol),
             None => write!(f, "{}/{}", self.host_port, self.protocol),
         }
+    }
+}
+
+/// Text that is not a port to publish.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{text:?} is not a port to publish: write HOST:CONTAINER, with ports from 1 to 65535, like 8080:80, \
+         127.0.0.1:8080:80 or 5353:53/udp"
+)]
+pub struct ParseHostPortError {
+    text: String,
+}
+
+/// `[HOSTIP:]HOST:CONTAINER[/PROTOCOL]`, as after `-p` on the command line.
+impl FromStr for HostPort {
+    type Err = ParseHostPortError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = || {
+            let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+            let protocol = match protocol {
+                "tcp" | "TCP" => Protocol::Tcp,
+                "udp" | "UDP" => Protocol::Udp,
+                "sctp" | "SCTP" => Protocol::Sctp,
+                _ => return None,
+            };
+            // From the right: an IPv6 address holds colons too.
+            let (front, container_port) = ports.rsplit_once(':')?;
+            let (host_ip, host_port) = match front.rsplit_once(':') {
+                Some((address, port)) => {
+                    let address = address.trim_start_matches('[').trim_end_matches(']');
+                    (Some(address.parse().ok()?), port)
+                }
+                None => (None, front),
+            };
+            let port = |text: &str| text.parse().ok().filter(|port| *port > 0);
+            let (host_port, container_port) = (port(host_port)?, port(container_port)?);
+            Some(HostPort { host_ip, host_port, container_port, protocol })
+        };
+        parse().ok_or_else(|| ParseHostPortError { text: text.to_owned() })
     }
 }
 
@@ -217,6 +258,19 @@ mod tests {
 
     fn port(host_ip: &str, host_port: u16, protocol: Protocol) -> HostPort {
         HostPort { host_ip: host_ip.parse().ok(), host_port, container_port: 80, protocol }
+    }
+
+    #[test]
+    fn ports_to_publish_are_parsed() {
+        let published = |text: &str| text.parse::<HostPort>().unwrap();
+        assert_eq!(published("8080:80"), port("", 8080, Protocol::Tcp));
+        assert_eq!(published("127.0.0.1:8080:80/udp"), port("127.0.0.1", 8080, Protocol::Udp));
+        assert_eq!(published("[::1]:8080:80"), port("::1", 8080, Protocol::Tcp));
+        for wrong in
+            ["", "80", ":80", "80:", "0:80", "80:0", "65536:80", "a:80", "1:2:3", "80:80/icmp", "80:80/"]
+        {
+            assert!(wrong.parse::<HostPort>().is_err(), "{wrong}");
+        }
     }
 
     #[test]
