@@ -6,12 +6,16 @@ use lifecycle::Now;
 use rustix::time::{ClockId, clock_gettime};
 
 /// This instant on both clocks.
-pub fn now() -> Now {
-    Now { boot_nanos: nanos(ClockId::Boottime) as u64, boot_id: boot_id(), wall_nanos: nanos(ClockId::Realtime) }
+pub(crate) fn now() -> Now {
+    Now {
+        boot_nanos: nanos(ClockId::Boottime) as u64,
+        boot_id: boot_id(),
+        wall_nanos: nanos(ClockId::Realtime),
+    }
 }
 
 /// The instant of a wall time that another process of this boot took, such as a container's exit.
-pub fn at_wall(wall_nanos: i64) -> Now {
+pub(crate) fn at_wall(wall_nanos: i64) -> Now {
     let now = now();
     let ago = u64::try_from(now.wall_nanos.saturating_sub(wall_nanos)).unwrap_or(0);
     Now { boot_nanos: now.boot_nanos.saturating_sub(ago), wall_nanos, ..now }

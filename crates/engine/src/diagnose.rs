@@ -11,8 +11,8 @@ use std::time::Duration;
 use lifecycle::Event;
 use model::pod::Pod;
 use model::waits::{self, Wait};
-use network::sockets::{Listener, listeners, owner};
 use network::Protocol;
+use network::sockets::{Listener, listeners, owner};
 
 use crate::pod::{Ended, PodContext};
 use crate::termination::log_tail;
@@ -20,7 +20,8 @@ use crate::termination::log_tail;
 /// Text of a program that looks at what it said last.
 const LOG_TAIL_BYTES: usize = 4096;
 /// How programs say EADDRINUSE.
-const IN_USE: [&str; 4] = ["address already in use", "address in use", "eaddrinuse", "port is already in use"];
+const IN_USE: [&str; 4] =
+    ["address already in use", "address in use", "eaddrinuse", "port is already in use"];
 /// When a wait is looked at; a healthy one is over by then.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// How often a wait is told again.
@@ -58,7 +59,8 @@ pub(crate) fn after_exit(context: &PodContext, container: &str, attempt: u32, en
 
 /// Ports that the failed container may have meant: those in its own words, then those that it declares.
 fn wanted_ports(pod: &Pod, container: &str, line: &str) -> Vec<u16> {
-    let spoken = line.split(|character: char| !character.is_ascii_digit()).filter_map(|word| word.parse().ok());
+    let spoken =
+        line.split(|character: char| !character.is_ascii_digit()).filter_map(|word| word.parse().ok());
     let declared = pod.spec.container(container).into_iter().flat_map(|spec| &spec.ports);
     spoken.chain(declared.map(|port| port.container_port)).filter(|port| *port != 0).collect()
 }
@@ -81,9 +83,12 @@ fn holder(context: &PodContext, loser: &str, held: &Listener) -> String {
 /// Looks after a container that waits for a port: while it runs and nothing listens there, says so, and who would.
 pub(crate) fn after_start(context: &Arc<PodContext>, container: &str, attempt: u32) {
     let pod = context.pod();
-    let waits: Vec<Wait> = waits::find(&pod).into_iter().filter(|wait| wait.container == container).collect();
-    let is_init = pod.spec.init_containers.iter().any(|init| init.name == container);
-    if waits.is_empty() || !is_init {
+    let waits: Vec<(Wait, u16)> = waits::find(&pod)
+        .into_iter()
+        .filter(|wait| wait.container == container && wait.is_local())
+        .filter_map(|wait| wait.port.map(|port| (wait, port)))
+        .collect();
+    if waits.is_empty() {
         return;
     }
     let Some(netns) = context.prepared().netns.clone() else { return };
@@ -96,11 +101,11 @@ pub(crate) fn after_start(context: &Arc<PodContext>, container: &str, attempt: u
             if !context.is_running(&container, attempt) {
                 return;
             }
-            for wait in waits.iter().filter(|wait| is_local(wait) && !is_open(&netns, wait)) {
+            for (wait, port) in waits.iter().filter(|(_, port)| !is_open(&netns, *port)) {
                 context.report_event(Event {
                     warning: true,
                     reason: "NothingListens",
-                    message: sentence(wait),
+                    message: sentence(wait, *port),
                     container: Some(container.clone()),
                 });
             }
@@ -110,18 +115,14 @@ pub(crate) fn after_start(context: &Arc<PodContext>, container: &str, attempt: u
     });
 }
 
-fn is_local(wait: &Wait) -> bool {
-    wait.host == "localhost" || wait.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
-}
-
-fn is_open(netns: &OwnedFd, wait: &Wait) -> bool {
+fn is_open(netns: &OwnedFd, port: u16) -> bool {
     let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
     listeners(netns.as_fd())
-        .is_ok_and(|listeners| listeners.iter().any(|l| l.answers(Protocol::Tcp, localhost, wait.port)))
+        .is_ok_and(|listeners| listeners.iter().any(|l| l.answers(Protocol::Tcp, localhost, port)))
 }
 
-fn sentence(wait: &Wait) -> String {
-    let Wait { container, host, port, opened_by } = wait;
+fn sentence(wait: &Wait, port: u16) -> String {
+    let Wait { container, host, opened_by, .. } = wait;
     match opened_by {
         Some(opener) => format!(
             "init container {container} waits for {host}:{port}, where nothing listens. Container {opener} would \

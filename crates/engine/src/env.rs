@@ -11,7 +11,7 @@ use model::pod::{Container, EnvValue, KeyedObject, ObjectKind, Pod};
 
 /// What fields and resources of the Pod are known when a container starts.
 #[derive(Debug, Clone, Default)]
-pub struct DownwardApi {
+pub(crate) struct DownwardApi {
     /// `status.podIP` and `status.podIPs`.
     pub pod_ips: Vec<String>,
     /// `status.hostIP`.
@@ -26,7 +26,7 @@ pub struct DownwardApi {
 
 /// Why the environment cannot be made; Kubernetes calls it CreateContainerConfigError.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EnvError {
+pub(crate) enum EnvError {
     /// The object is not there.
     #[error("{} \"{name}\" not found", .kind.to_string().to_lowercase())]
     ObjectMissing {
@@ -72,10 +72,10 @@ pub enum EnvError {
 }
 
 /// How a ConfigMap or Secret of the Pod's namespace is looked up.
-pub type Objects<'a> = &'a dyn Fn(ObjectKind, &str) -> Option<KeyedObject>;
+pub(crate) type Objects<'a> = &'a dyn Fn(ObjectKind, &str) -> Option<KeyedObject>;
 
 /// The variables that the manifest gives to `container`, without the image's.
-pub fn resolve(
+pub(crate) fn resolve(
     pod: &Pod,
     container: &Container,
     downward: &DownwardApi,
@@ -119,7 +119,7 @@ pub fn resolve(
 
 /// What every process is given, unless the image or the manifest says otherwise.
 #[derive(Debug, Clone, Copy)]
-pub struct Given<'a> {
+pub(crate) struct Given<'a> {
     /// The Pod's host name.
     pub hostname: &'a str,
     /// The user's home directory.
@@ -129,7 +129,11 @@ pub struct Given<'a> {
 }
 
 /// The process's environment: what every process has, then the image's ENV, then what the manifest gives.
-pub fn with_image(image_env: &[String], variables: &BTreeMap<String, String>, given: &Given<'_>) -> Vec<String> {
+pub(crate) fn with_image(
+    image_env: &[String],
+    variables: &BTreeMap<String, String>,
+    given: &Given<'_>,
+) -> Vec<String> {
     let mut environment: Vec<(String, String)> = vec![
         ("PATH".into(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()),
         ("HOSTNAME".into(), given.hostname.into()),
@@ -151,7 +155,7 @@ pub fn with_image(image_env: &[String], variables: &BTreeMap<String, String>, gi
 
 /// What is executed: the manifest's command and args over the image's ENTRYPOINT and CMD, as Kubernetes
 /// combines them (a command without args drops the image's CMD). `None` when neither says anything.
-pub fn command_line(
+pub(crate) fn command_line(
     container: &Container,
     entrypoint: &[String],
     cmd: &[String],
@@ -234,8 +238,7 @@ fn resource_value(
     resource: &str,
     divisor_nanos: i128,
 ) -> Result<String, EnvError> {
-    let unsupported =
-        || EnvError::Resource { name: variable.to_owned(), resource: resource.to_owned() };
+    let unsupported = || EnvError::Resource { name: variable.to_owned(), resource: resource.to_owned() };
     let (list, name) = resource.split_once('.').ok_or_else(unsupported)?;
     let amounts = match list {
         "limits" => &container.resources.limits,

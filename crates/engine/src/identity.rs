@@ -53,7 +53,8 @@ pub(crate) fn resolve(pod: &Pod, container: &Container, image: &Image) -> Result
     let shared = &pod.spec.security_context;
     let run_as_user = own.run_as_user.or(shared.run_as_user);
     let run_as_group = own.run_as_group.or(shared.run_as_group);
-    let image_user = image.config.config().as_ref().and_then(|config| config.user().clone()).unwrap_or_default();
+    let image_user =
+        image.config.config().as_ref().and_then(|config| config.user().clone()).unwrap_or_default();
     let non_root = own.run_as_non_root.or(shared.run_as_non_root).unwrap_or(false);
     if non_root {
         check_non_root(&container.name, run_as_user, &image_user)?;

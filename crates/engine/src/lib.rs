@@ -18,9 +18,12 @@ mod network;
 pub mod node;
 mod perform;
 mod pod;
+mod reclaim;
 mod signals;
 mod spec;
 mod termination;
 
 pub use control_plane::{ControlPlane, PodChange, Report, ReportKind};
-pub use node::{Node, NodeConfig};
+pub use network::NetworkError;
+pub use node::{Node, NodeConfig, NodeError, Publish};
+pub use reclaim::{ReclaimError, reclaim};

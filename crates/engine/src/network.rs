@@ -89,18 +89,19 @@ impl NodeNetwork {
 
     /// What the manifest's hostPorts and the command line's `-p` ask for.
     fn host_ports(&self, pod: &Pod) -> Vec<HostPort> {
-        let of_manifest = pod.spec.all_containers().flat_map(|container| &container.ports).filter_map(|port| {
-            Some(HostPort {
-                host_ip: port.host_ip.as_ref().and_then(|ip| ip.parse().ok()),
-                host_port: port.host_port?,
-                container_port: port.container_port,
-                protocol: match port.protocol {
-                    Protocol::Tcp => network::Protocol::Tcp,
-                    Protocol::Udp => network::Protocol::Udp,
-                    Protocol::Sctp => network::Protocol::Sctp,
-                },
-            })
-        });
+        let of_manifest =
+            pod.spec.all_containers().flat_map(|container| &container.ports).filter_map(|port| {
+                Some(HostPort {
+                    host_ip: port.host_ip.as_ref().and_then(|ip| ip.parse().ok()),
+                    host_port: port.host_port?,
+                    container_port: port.container_port,
+                    protocol: match port.protocol {
+                        Protocol::Tcp => network::Protocol::Tcp,
+                        Protocol::Udp => network::Protocol::Udp,
+                        Protocol::Sctp => network::Protocol::Sctp,
+                    },
+                })
+            });
         let of_command_line = self.publish.iter().map(|publish| HostPort {
             host_ip: publish.host_ip,
             host_port: publish.host_port,

@@ -7,7 +7,6 @@ pub mod expand;
 mod fields;
 pub mod manifest;
 pub mod pod;
-pub mod qos;
 pub mod quantity;
 pub mod resources;
 pub mod waits;

@@ -61,18 +61,22 @@ fn references_see_what_stands_before_them_only() {
 
 #[test]
 fn missing_objects_and_keys_are_named_unless_optional() {
-    let missing = resolved("    env:\n    - name: X\n      valueFrom: {configMapKeyRef: {name: none, key: k}}\n");
+    let missing =
+        resolved("    env:\n    - name: X\n      valueFrom: {configMapKeyRef: {name: none, key: k}}\n");
     assert_eq!(missing.unwrap_err().to_string(), "configmap \"none\" not found");
     let no_key = resolved("    env:\n    - name: X\n      valueFrom: {secretKeyRef: {name: keys, key: k}}\n");
     assert_eq!(no_key.unwrap_err().to_string(), "couldn't find key k in Secret default/keys");
-    let optional =
-        resolved("    env:\n    - name: X\n      valueFrom: {secretKeyRef: {name: keys, key: k, optional: true}}\n");
+    let optional = resolved(
+        "    env:\n    - name: X\n      valueFrom: {secretKeyRef: {name: keys, key: k, optional: true}}\n",
+    );
     assert!(!optional.unwrap().contains_key("X"));
 }
 
 #[test]
 fn fields_and_resources_of_the_pod() {
-    let field = |path: &str| format!("    env:\n    - name: X\n      valueFrom: {{fieldRef: {{fieldPath: {path}}}}}\n");
+    let field = |path: &str| {
+        format!("    env:\n    - name: X\n      valueFrom: {{fieldRef: {{fieldPath: {path}}}}}\n")
+    };
     assert_eq!(value(&field("metadata.name"), "X"), "p");
     assert_eq!(value(&field("status.podIP"), "X"), "10.0.0.2");
     assert_eq!(value(&field("status.podIPs"), "X"), "10.0.0.2,fd00::2");
@@ -93,7 +97,8 @@ fn fields_and_resources_of_the_pod() {
 fn the_image_is_weaker_than_the_manifest() {
     let variables = BTreeMap::from([("A".to_owned(), "manifest".to_owned())]);
     let given = Given { hostname: "pod", home: "/root", tty: true };
-    let environment = with_image(&["PATH=/bin".into(), "A=image".into(), "B=image".into()], &variables, &given);
+    let environment =
+        with_image(&["PATH=/bin".into(), "A=image".into(), "B=image".into()], &variables, &given);
     assert_eq!(
         environment,
         ["PATH=/bin", "HOSTNAME=pod", "HOME=/root", "TERM=xterm", "A=manifest", "B=image"]

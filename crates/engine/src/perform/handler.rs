@@ -40,9 +40,10 @@ pub(super) async fn run(
         Handler::HttpGet { port, path, host, tls, headers } => {
             let port = port_number(context, container, port)?;
             let host = host.clone().unwrap_or_else(|| pod_ip(context));
-            crate::http_probe::get(*tls, &host, port, path, headers).await.map_err(probe_error).map(|problem| {
-                problem.map_or(Answer::Success, Answer::Failure)
-            })
+            crate::http_probe::get(*tls, &host, port, path, headers)
+                .await
+                .map_err(probe_error)
+                .map(|problem| problem.map_or(Answer::Success, Answer::Failure))
         }
         Handler::TcpSocket { port, host } => {
             let port = port_number(context, container, port)?;
@@ -78,11 +79,9 @@ fn port_number(context: &PodContext, container: &str, port: &PortRef) -> Result<
     };
     let pod = context.pod();
     let ports = pod.spec.container(container).map(|spec| spec.ports.as_slice()).unwrap_or_default();
-    ports
-        .iter()
-        .find(|port| port.name.as_ref() == Some(name))
-        .map(|port| port.container_port)
-        .ok_or_else(|| failed(Reason::ProbeError, format!("container {container} declares no port named {name}")))
+    ports.iter().find(|port| port.name.as_ref() == Some(name)).map(|port| port.container_port).ok_or_else(
+        || failed(Reason::ProbeError, format!("container {container} declares no port named {name}")),
+    )
 }
 
 /// Runs a command in the container and judges its exit code.

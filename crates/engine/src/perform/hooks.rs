@@ -51,12 +51,15 @@ pub(super) async fn probe(
     });
     let Some(probe) = probe else { return (Ok(Done::Healthy), Change::Nothing) };
     let timeout = Duration::from_secs(u64::from(probe.timeout_seconds));
-    let answer = tokio::time::timeout(timeout, handler::run(context, container, attempt, &probe.handler)).await;
+    let answer =
+        tokio::time::timeout(timeout, handler::run(context, container, attempt, &probe.handler)).await;
     let result = match answer {
         Ok(Ok(Answer::Success)) => Ok(Done::Healthy),
         Ok(Ok(Answer::Failure(message))) => Ok(Done::Unhealthy { message }),
         Ok(Err(failure)) => Err(failure),
-        Err(_) => Ok(Done::Unhealthy { message: format!("command timed out after {}s", probe.timeout_seconds) }),
+        Err(_) => {
+            Ok(Done::Unhealthy { message: format!("command timed out after {}s", probe.timeout_seconds) })
+        }
     };
     (result, Change::Nothing)
 }

@@ -33,12 +33,15 @@ async fn obtain(context: &Arc<PodContext>, name: &str) -> Result<(Image, bool), 
     let Some(container) = pod.spec.container(name) else {
         return Err(stuck(Reason::ErrImagePull, format!("the Pod has no container {name}")));
     };
-    let reference = Reference::parse(&container.image)
-        .map_err(|error| stuck(Reason::InvalidImageName, format!("image {:?}: {}", container.image, chain(&error))))?;
+    let reference = Reference::parse(&container.image).map_err(|error| {
+        stuck(Reason::InvalidImageName, format!("image {:?}: {}", container.image, chain(&error)))
+    })?;
     let images = &context.node.images;
     if Images::is_builtin(&reference) {
         let image = images.ensure_builtin(programs::TOOLBOX, toolbox::APPLETS);
-        return image.map(|image| (image, false)).map_err(|error| failed(Reason::ErrImagePull, chain(&error)));
+        return image
+            .map(|image| (image, false))
+            .map_err(|error| failed(Reason::ErrImagePull, chain(&error)));
     }
     if container.image_pull_policy != ImagePullPolicy::Always {
         match images.find(&reference) {
@@ -55,13 +58,13 @@ async fn obtain(context: &Arc<PodContext>, name: &str) -> Result<(Image, bool), 
             Err(error) => return Err(stuck(Reason::ErrImagePull, chain(&error))),
         }
     }
-    let progress = Reporting {
-        context,
+    let progress = Arc::new(Reporting {
+        context: Arc::clone(context),
         what: format!("pull {}", container.image),
         done_bytes: AtomicU64::new(0),
         total_bytes: AtomicU64::new(0),
-    };
-    let pulled = images.pull(&reference, &PullOptions::default(), &progress).await;
+    });
+    let pulled = images.pull(&reference, &PullOptions::default(), progress).await;
     pulled.map(|image| (image, true)).map_err(|error| pull_failure(&container.image, &error))
 }
 
@@ -70,14 +73,14 @@ fn pull_failure(image: &str, error: &PullError) -> Failure {
 }
 
 /// Passes the progress of a pull on as one sum over all of its layers.
-struct Reporting<'a> {
-    context: &'a PodContext,
+struct Reporting {
+    context: Arc<PodContext>,
     what: String,
     done_bytes: AtomicU64,
     total_bytes: AtomicU64,
 }
 
-impl image::Progress for Reporting<'_> {
+impl image::Progress for Reporting {
     fn begin(&self, _what: &str, total_bytes: Option<u64>) -> u64 {
         self.total_bytes.fetch_add(total_bytes.unwrap_or(0), Ordering::Relaxed);
         0

@@ -8,7 +8,7 @@ use lifecycle::{Event, Failure, Reason};
 use model::pod::{Medium, Pod, VolumeSource};
 use volume::Prepared;
 
-use super::{Performed, chain, failed, performed, volumes};
+use super::{Performed, chain, failed, performed, stuck, volumes};
 use crate::clock;
 use crate::pod::{Change, PodContext};
 use crate::spec::resources;
@@ -50,17 +50,19 @@ async fn create_and_attach(context: &Arc<PodContext>, attempt: u32) -> Result<Ve
     };
     context.report_step("network", begun);
 
-    crate::names::write(context, &pod, &pod_ips).map_err(|error| refused(&error))?;
+    let name = crate::names::of(&pod).map_err(|error| refused(&error))?;
+    crate::names::write(context, &pod, &name, &pod_ips).map_err(|error| refused(&error))?;
     context.prepared().pod_ips.clone_from(&pod_ips);
     Ok(pod_ips)
 }
 
 fn sandbox_spec(context: &PodContext, pod: &Pod, attempt: u32) -> Result<SandboxSpec, Failure> {
     let refused = |error: &dyn std::error::Error| failed(Reason::FailedCreatePodSandBox, chain(error));
-    let names = crate::names::of(pod);
+    let name =
+        crate::names::of(pod).map_err(|error| stuck(Reason::FailedCreatePodSandBox, error.to_string()))?;
     Ok(SandboxSpec {
         key: format!("sandbox/{attempt}"),
-        hostname: names.kernel_hostname,
+        hostname: name.kernel,
         domainname: None,
         share_process_namespace: pod.spec.share_process_namespace,
         host_network: pod.spec.host_network,

@@ -75,7 +75,13 @@ fn request(
     let settings = image.config.config().clone().unwrap_or_default();
     let words = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
     let variables = variables(context, pod, container)?;
-    let args = env::command_line(container, &words(settings.entrypoint()), &words(settings.cmd()), &variables).ok_or_else(|| {
+    let args = env::command_line(
+        container,
+        &words(settings.entrypoint()),
+        &words(settings.cmd()),
+        &variables,
+    )
+    .ok_or_else(|| {
         config_error(format!(
             "container {name} has nothing to run: image {} has neither ENTRYPOINT nor CMD; set `command`",
             container.image
@@ -87,8 +93,9 @@ fn request(
     let host_devices = if privileged { crate::host_devices::list() } else { Vec::new() };
     let directories = &context.directories;
     let termination_log = directories.termination_log(name, attempt);
-    create_termination_log(&termination_log)
-        .map_err(|error| failed(Reason::CreateContainerError, format!("cannot make {}: {error}", termination_log.display())))?;
+    create_termination_log(&termination_log).map_err(|error| {
+        failed(Reason::CreateContainerError, format!("cannot make {}: {error}", termination_log.display()))
+    })?;
     let volumes = volume_paths(context, pod);
     let etc = directories.etc();
     let files = SharedFiles {
@@ -97,12 +104,16 @@ fn request(
         resolv_conf: etc.join("resolv.conf"),
         shm: directories.run.join("shm"),
     };
-    let hostname = crate::names::of(pod).kernel_hostname;
+    let hostname = crate::names::of(pod).map_err(|error| config_error(error.to_string()))?.kernel;
     let built = spec::build(&spec::Input {
         pod,
         container,
         args,
-        env: env::with_image(&words(settings.env()), &variables, &env::Given { hostname: &hostname, home: &home, tty: container.tty }),
+        env: env::with_image(
+            &words(settings.env()),
+            &variables,
+            &env::Given { hostname: &hostname, home: &home, tty: container.tty },
+        ),
         cwd: spec::working_directory(container.working_dir.as_deref(), settings.working_dir().as_deref()),
         identity,
         volumes: &volumes,
@@ -120,11 +131,7 @@ fn request(
     Ok(ContainerRequest {
         key: key(name, attempt),
         spec: built.spec,
-        rootfs: Rootfs {
-            lower: image.layers.clone(),
-            upper: layer.join("upper"),
-            work: layer.join("work"),
-        },
+        rootfs: Rootfs { lower: image.layers.clone(), upper: layer.join("upper"), work: layer.join("work") },
         staged: built.staged,
         log: LogConfig {
             path: directories.log(name, attempt),
@@ -198,7 +205,8 @@ fn seccomp(context: &PodContext, pod: &Pod, container: &Container) -> Result<Sec
         Some(SeccompProfile::Localhost(name)) => {
             let path = context.node.config.seccomp_dir.join(name);
             let read = std::fs::read(&path).map_err(|error| error.to_string());
-            let parsed = read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()));
+            let parsed =
+                read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()));
             parsed.map(|profile| SeccompChoice::Localhost(Box::new(profile))).map_err(|error| {
                 let message = format!("cannot use the seccomp profile {}: {error}", path.display());
                 stuck(Reason::CreateContainerConfigError, message)
@@ -229,7 +237,8 @@ fn create_termination_log(path: &std::path::Path) -> std::io::Result<()> {
 /// 64 hex digits as container engines give them; from UID, name and attempt, so that the same incarnation has
 /// the same ID whoever asks.
 fn container_id(pod: &Pod, name: &str, attempt: u32) -> String {
-    format!("podling://{}", image::sha256_hex(format!("{}/{name}/{attempt}", pod.meta.uid).as_bytes()))
+    let incarnation = format!("{}/{name}/{attempt}", pod.meta.uid);
+    format!("podling://{}", image::Digest::of(incarnation.as_bytes()).hex())
 }
 
 /// Removes what is left of the incarnation before this one; its log stays.
@@ -237,7 +246,12 @@ async fn forget_earlier(context: &Arc<PodContext>, name: &str, attempt: u32) {
     let Some(earlier) = attempt.checked_sub(1) else { return };
     let Some(shim) = context.running_shim() else { return };
     if let Err(error) = shim.remove(&key(name, earlier)).await {
-        tracing::debug!(container = name, earlier, error = chain(&error), "cannot forget an earlier incarnation");
+        tracing::debug!(
+            container = name,
+            earlier,
+            error = chain(&error),
+            "cannot forget an earlier incarnation"
+        );
     }
     let layer = context.directories.layer(name, earlier);
     if let Err(error) = std::fs::remove_dir_all(&layer)
@@ -281,8 +295,9 @@ fn start_failure(name: &str, error: &container::Error) -> Failure {
         | StartErrorKind::NotAProgram
         | StartErrorKind::TooLarge
         | StartErrorKind::WorkingDirectory => failed(Reason::StartError, message),
-        StartErrorKind::Mount | StartErrorKind::Setup | StartErrorKind::NoSuchContainer | StartErrorKind::Conflict => {
-            failed(Reason::CreateContainerError, message)
-        }
+        StartErrorKind::Mount
+        | StartErrorKind::Setup
+        | StartErrorKind::NoSuchContainer
+        | StartErrorKind::Conflict => failed(Reason::CreateContainerError, message),
     }
 }

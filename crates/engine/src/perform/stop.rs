@@ -24,9 +24,8 @@ pub(super) async fn kill(context: &Arc<PodContext>, container: &str, attempt: u3
 }
 
 fn outcome(result: Result<(), container::Error>) -> Performed {
-    let result = result
-        .map(|()| Done::Performed)
-        .map_err(|error| failed(Reason::FailedKillPod, chain(&error)));
+    let result =
+        result.map(|()| Done::Performed).map_err(|error| failed(Reason::FailedKillPod, chain(&error)));
     (result, Change::Nothing)
 }
 
@@ -47,7 +46,10 @@ pub(super) async fn remove_sandbox(context: &Arc<PodContext>) -> Performed {
     let errors: Vec<String> = [
         detached.err().map(|error| chain(&error)),
         // A shim that is gone has taken its sandbox with it.
-        stopped.err().filter(|error| !matches!(error, container::Error::Gone { .. })).map(|error| chain(&error)),
+        stopped
+            .err()
+            .filter(|error| !matches!(error, container::Error::Gone { .. }))
+            .map(|error| chain(&error)),
     ]
     .into_iter()
     .flatten()

@@ -12,7 +12,7 @@ use oci_spec::runtime::Process;
 use tokio::sync::{OnceCell, mpsc, oneshot};
 use volume::Prepared;
 
-use super::{Ended, Input};
+use super::Input;
 use crate::control_plane::{Report, ReportKind};
 use crate::node::NodeShared;
 use crate::{clock, termination};
@@ -194,10 +194,7 @@ impl PodContext {
     /// Tells how long a step took that began at `since_boot_nanos`.
     pub(crate) fn report_step(&self, what: impl Into<String>, since_boot_nanos: u64) {
         let took = clock::now().boot_nanos.saturating_sub(since_boot_nanos);
-        self.report(ReportKind::Step {
-            what: what.into(),
-            duration: std::time::Duration::from_nanos(took),
-        });
+        self.report(ReportKind::Step { what: what.into(), duration: std::time::Duration::from_nanos(took) });
     }
 
     /// Releases the last of the Pod; its logs stay with the node.

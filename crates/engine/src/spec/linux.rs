@@ -7,7 +7,7 @@ use super::{Input, SpecError, namespaces, resources};
 
 /// Which system call filter a container gets.
 #[derive(Debug, Clone)]
-pub enum SeccompChoice {
+pub(crate) enum SeccompChoice {
     /// None: Unconfined or privileged.
     Unconfined,
     /// The profile of container engines, with what the container's capabilities allow.
@@ -60,7 +60,9 @@ pub(super) fn build(input: &Input<'_>) -> Result<Linux, SpecError> {
     linux.set_seccomp(match &input.seccomp {
         SeccompChoice::Unconfined => None,
         SeccompChoice::Localhost(profile) => Some((**profile).clone()),
-        SeccompChoice::RuntimeDefault => Some(container::seccomp::runtime_default(&super::process::bounding(input)?)),
+        SeccompChoice::RuntimeDefault => {
+            Some(container::seccomp::runtime_default(&super::process::bounding(input)?))
+        }
     });
     Ok(linux)
 }

@@ -6,7 +6,7 @@
 mod linux;
 mod mounts;
 mod process;
-pub mod resources;
+pub(crate) mod resources;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ use container::StagedBind;
 use model::pod::{Container, Pod};
 use oci_spec::runtime::{LinuxDevice, LinuxNamespaceType, RootBuilder, Spec, SpecBuilder};
 
-pub use linux::SeccompChoice;
-pub use mounts::VolumePath;
-pub use process::{Identity, exec_process, working_directory};
+pub(crate) use linux::SeccompChoice;
+pub(crate) use mounts::VolumePath;
+pub(crate) use process::{Identity, exec_process, working_directory};
 
 /// All that the spec of one container is made from.
 #[derive(Debug, Clone)]
-pub struct Input<'a> {
+pub(crate) struct Input<'a> {
     /// The Pod.
     pub pod: &'a Pod,
     /// The container, of whatever role.
@@ -56,7 +56,7 @@ pub struct Input<'a> {
 
 /// What all containers of a Pod share beside volumes.
 #[derive(Debug, Clone)]
-pub struct SharedFiles {
+pub(crate) struct SharedFiles {
     /// Bound at /etc/hosts; absent with hostNetwork, where the node's own is bound.
     pub hosts: PathBuf,
     /// Bound at /etc/hostname.
@@ -69,7 +69,7 @@ pub struct SharedFiles {
 
 /// A spec, and what must be staged before it can be carried out.
 #[derive(Debug, Clone)]
-pub struct ContainerSpec {
+pub(crate) struct ContainerSpec {
     /// The OCI runtime spec.
     pub spec: Spec,
     /// Parts of volumes that the spec's mounts name by their staged path.
@@ -78,7 +78,7 @@ pub struct ContainerSpec {
 
 /// Why there is no spec.
 #[derive(Debug, thiserror::Error)]
-pub enum SpecError {
+pub(crate) enum SpecError {
     /// A mount names a volume that was not prepared.
     #[error("volume {volume} of container {container} has not been prepared")]
     Volume {
@@ -107,7 +107,7 @@ pub enum SpecError {
 }
 
 /// Makes the spec.
-pub fn build(input: &Input<'_>) -> Result<ContainerSpec, SpecError> {
+pub(crate) fn build(input: &Input<'_>) -> Result<ContainerSpec, SpecError> {
     let (mounts, staged) = mounts::plan(input)?;
     let oci = |source| SpecError::Oci { container: input.container.name.clone(), source };
     let root = RootBuilder::default()

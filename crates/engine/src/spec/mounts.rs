@@ -10,7 +10,7 @@ use super::{Input, SpecError};
 
 /// Where a prepared volume is on the host (or in the shim's mount namespace).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VolumePath {
+pub(crate) struct VolumePath {
     /// Its root.
     pub path: PathBuf,
     /// Written through no mount: configMap and secret volumes are read-only whatever the mount says.

@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 
 use model::pod::SecurityContext;
-use model::qos::{QosClass, qos_class};
+use model::resources::{QosClass, qos_class};
 use oci_spec::runtime::{
-    Capabilities, LinuxCapabilities, LinuxCapabilitiesBuilder, PosixRlimit, PosixRlimitBuilder, PosixRlimitType,
-    Process, ProcessBuilder, User, UserBuilder,
+    Capabilities, LinuxCapabilities, LinuxCapabilitiesBuilder, PosixRlimit, PosixRlimitBuilder,
+    PosixRlimitType, Process, ProcessBuilder, User, UserBuilder,
 };
 
 use super::{Input, SpecError};
 
 /// User and groups of a process.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// User.
     pub uid: u32,
     /// Primary group.
@@ -44,7 +44,7 @@ pub(super) fn build(input: &Input<'_>) -> Result<Process, SpecError> {
 }
 
 /// A further process of a running container: the container's own, with another command.
-pub fn exec_process(container: &Process, command: Vec<String>, tty: bool) -> Process {
+pub(crate) fn exec_process(container: &Process, command: Vec<String>, tty: bool) -> Process {
     let mut process = container.clone();
     process.set_args(Some(command)).set_terminal(Some(tty));
     process
@@ -74,7 +74,7 @@ fn rlimits() -> Result<Vec<PosixRlimit>, oci_spec::OciSpecError> {
 
 /// Bounding, effective and permitted sets. Inheritable and ambient stay empty, as in container engines since
 /// CVE-2022-24769, so that a non-root process has no capability but through file capabilities.
-fn capabilities(input: &Input<'_>) -> Result<LinuxCapabilities, SpecError> {
+pub(super) fn bounding(input: &Input<'_>) -> Result<Capabilities, SpecError> {
     let context = &input.container.security_context;
     let parse = |name: &String| {
         container::capabilities::parse(name).ok_or_else(|| SpecError::Capability {
@@ -133,6 +133,6 @@ fn oom_score_adj(input: &Input<'_>) -> i32 {
 }
 
 /// The working directory: the manifest's, else the image's, else the root.
-pub fn working_directory(manifest: Option<&str>, image: Option<&str>) -> PathBuf {
+pub(crate) fn working_directory(manifest: Option<&str>, image: Option<&str>) -> PathBuf {
     [manifest, image].into_iter().flatten().find(|dir| !dir.is_empty()).unwrap_or("/").into()
 }

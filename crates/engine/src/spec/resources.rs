@@ -1,10 +1,11 @@
 //! Requests and limits as cgroup values, computed as the kubelet does.
 
 use model::pod::{PodSpec, Resources};
-use model::resources::{pod_limits, pod_requests};
+use model::resources::effective;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    LinuxCpuBuilder, LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder,
+    LinuxCpuBuilder, LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType, LinuxMemoryBuilder,
+    LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder,
 };
 
 /// The CFS period in which a CPU limit is counted.
@@ -18,7 +19,7 @@ const SHARES: std::ops::RangeInclusive<u64> = 2..=262_144;
 const POD_PIDS_LIMIT: i64 = 16_384;
 
 /// The cgroup values of one container.
-pub fn container(resources: &Resources, privileged: bool) -> Result<LinuxResources, OciSpecError> {
+pub(crate) fn container(resources: &Resources, privileged: bool) -> Result<LinuxResources, OciSpecError> {
     let mut built = cpu_and_memory(resources)?;
     built.set_devices(Some(vec![device_rule(privileged)?]));
     Ok(built)
@@ -31,9 +32,8 @@ fn device_rule(allow: bool) -> Result<LinuxDeviceCgroup, OciSpecError> {
 
 /// The cgroup values of the Pod as a whole: requests add up; a limit holds for the Pod only when every
 /// container has one.
-pub fn pod(spec: &PodSpec) -> Result<LinuxResources, OciSpecError> {
-    let resources = Resources { requests: pod_requests(spec), limits: pod_limits(spec) };
-    let mut built = cpu_and_memory(&resources)?;
+pub(crate) fn pod(spec: &PodSpec) -> Result<LinuxResources, OciSpecError> {
+    let mut built = cpu_and_memory(&effective(spec))?;
     built.set_pids(Some(LinuxPidsBuilder::default().limit(POD_PIDS_LIMIT).build()?));
     Ok(built)
 }
@@ -45,7 +45,9 @@ fn cpu_and_memory(resources: &Resources) -> Result<LinuxResources, OciSpecError>
         cpu = cpu.quota(quota_micros(limit)).period(CPU_PERIOD_MICROS);
     }
     let mut memory = LinuxMemoryBuilder::default();
-    if let Some(limit) = resources.limits.get("memory").map(|memory| memory.value()).filter(|&limit| limit > 0) {
+    if let Some(limit) =
+        resources.limits.get("memory").map(|memory| memory.value()).filter(|&limit| limit > 0)
+    {
         // Kubernetes counts no swap: what is over the memory limit is over the limit.
         memory = memory.limit(limit).swap(limit);
     }
