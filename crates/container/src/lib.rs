@@ -5,17 +5,21 @@
 
 pub mod capabilities;
 pub mod devices;
+mod error;
 pub mod limits;
 pub mod plan;
 mod request;
 pub mod seccomp;
 mod shim;
+pub mod sysctls;
 
 pub use ::shim::protocol::{
     Exit, LogConfig, StagedBind, StartError, StartErrorKind, Step, TmpfsMount, UnixNanos,
 };
+pub use error::Error;
+pub use plan::cgroup_of;
 pub use request::{
     ContainerRequest, Exec, ExecRequest, ExecStdio, ExecStreams, Key, Rootfs, RuntimeHandler, Sandbox,
     SandboxSpec, ShimConfig, Started,
 };
-pub use shim::{ContainerState, Error, Shim, ShimEvent, ShimState, recorded_exits};
+pub use shim::{ContainerState, Shim, ShimEvent, ShimState, recorded_exits};

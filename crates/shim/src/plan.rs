@@ -257,7 +257,7 @@ pub struct SandboxPlan {
     pub domainname: Option<String>,
     /// Sysctls of the Pod's namespaces.
     pub sysctls: Vec<(String, String)>,
-    /// Memory volumes.
+    /// Memory volumes; relative paths are below the Pod's run directory.
     pub tmpfs: Vec<crate::protocol::TmpfsMount>,
 }
 
@@ -276,6 +276,8 @@ pub struct ExternalPlan {
     pub cgroup: String,
     /// What to do before the runtime is called: staged binds and the root filesystem.
     pub operations: Vec<Operation>,
+    /// The system call filter of its execs, which the shim makes itself.
+    pub seccomp: Option<Filter>,
     /// Where its output goes.
     pub log: LogConfig,
     /// Whether standard input is a pipe that the shim holds open.

@@ -162,12 +162,25 @@ pub enum Reply {
 /// Everything a shim knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// The sandbox, if it stands: its key, the pid of pause, and when it was made.
-    pub sandbox: Option<(String, i32, UnixNanos)>,
+    /// The sandbox, if it stands.
+    pub sandbox: Option<SandboxState>,
     /// Containers not yet removed.
     pub containers: Vec<(String, ContainerState)>,
     /// Execs still running, and their pids.
     pub execs: Vec<(String, i32)>,
+}
+
+/// What a shim knows of its sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxState {
+    /// The key it was made with.
+    pub key: String,
+    /// The pid of pause.
+    pub pause_pid: i32,
+    /// When it was made.
+    pub created_at: UnixNanos,
+    /// Whether containers share its PID namespace.
+    pub shares_processes: bool,
 }
 
 /// What a shim knows of a container.

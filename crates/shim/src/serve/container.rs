@@ -2,10 +2,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use linux::cgroup::{Cgroup, Limits};
 use linux::clone::{self, CloneFlags, Cloned};
+use linux::seccomp::Filter;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::external::External;
@@ -25,6 +27,12 @@ pub(super) const EMPTY_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) struct Container {
     pub(super) state: ContainerState,
     pub(super) cgroup: Cgroup,
+    /// Whether the cgroup is still this container's: its next attempt takes it over.
+    pub(super) owns_cgroup: bool,
+    /// How many processes the kernel had killed there for lack of memory before this attempt.
+    pub(super) oom_kills_before: u64,
+    /// The system call filter, for execs.
+    pub(super) seccomp: Option<Rc<Filter>>,
     /// Its first process.
     pub(super) pidfd: Option<OwnedFd>,
     /// The pid and time of its start, also after its end.
@@ -52,13 +60,22 @@ pub(super) fn open_pidfd(pid: i32) -> Option<OwnedFd> {
     pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
 }
 
+impl Container {
+    /// Whether the kernel killed one of its processes for lack of memory.
+    pub(super) fn oom_killed(&self) -> bool {
+        self.cgroup.oom_kills().is_ok_and(|kills| kills > self.oom_kills_before)
+    }
+}
+
 impl Shim {
     /// Makes a container.
     pub(super) fn start_container(&mut self, caller: Caller, key: String, plan: ContainerPlan) -> Answer {
         if let Some(answer) = self.answer_again(caller, &key) {
             return answer;
         }
+        self.take_over_cgroup(&plan.cgroup)?;
         let (cgroup, warnings) = self.make_cgroup(&plan.cgroup, &plan.limits, &plan.devices)?;
+        let oom_kills_before = cgroup.oom_kills().unwrap_or(0);
         let started = self.clone_container(&key, &plan, &cgroup);
         let (pid, pidfd, channel, log, pipes) = match started {
             Ok(started) => started,
@@ -71,6 +88,9 @@ impl Shim {
         let container = Container {
             state: ContainerState::Starting,
             cgroup,
+            owns_cgroup: true,
+            oom_kills_before,
+            seccomp: plan.process.seccomp.map(|filter| self.share_filter(filter)),
             pidfd: Some(pidfd),
             started: None,
             log,
@@ -86,6 +106,29 @@ impl Shim {
         self.processes.insert(pid, Role::Container(key.clone()));
         self.add_birth(channel, Birth::new(pid, Role::Container(key), caller).with_warnings(warnings))?;
         Ok(None)
+    }
+
+    /// Takes the cgroup from an earlier attempt that has ended. Its last processes are killed, because the shim is
+    /// about to count and limit the new one's.
+    pub(super) fn take_over_cgroup(&mut self, path: &str) -> Result<(), StartError> {
+        for (key, other) in &mut self.containers {
+            if other.cgroup.path() != path || !other.owns_cgroup {
+                continue;
+            }
+            if matches!(other.state, ContainerState::Starting | ContainerState::Running { .. }) {
+                let message = format!("container {key} still runs in cgroup {path}");
+                return Err(refusal(StartErrorKind::Conflict, message));
+            }
+            let _ = other.cgroup.kill_all();
+            other.owns_cgroup = false;
+        }
+        Ok(())
+    }
+
+    /// One copy of a filter serves all containers that have it.
+    pub(super) fn share_filter(&self, filter: Filter) -> Rc<Filter> {
+        let same = |container: &Container| container.seccomp.clone().filter(|known| **known == filter);
+        self.containers.values().find_map(same).unwrap_or_else(|| Rc::new(filter))
     }
 
     /// Answers a key that was seen before with what became of it.
@@ -298,12 +341,14 @@ impl Shim {
         }
         self.close_outputs(key);
         let Some(container) = self.containers.remove(key) else { return Ok(done(())) };
-        let _ = container.cgroup.kill_all();
-        container
-            .cgroup
-            .remove(EMPTY_TIMEOUT)
-            .map_err(io::Error::other)
-            .attempt(Step::Cgroup, || format!("remove the cgroup of {key}"))?;
+        if container.owns_cgroup {
+            let _ = container.cgroup.kill_all();
+            container
+                .cgroup
+                .remove(EMPTY_TIMEOUT)
+                .map_err(io::Error::other)
+                .attempt(Step::Cgroup, || format!("remove the cgroup of {key}"))?;
+        }
         // The runtime's answer is the container's, if there is one.
         Ok(if container.external.is_some() { None } else { done(()) })
     }

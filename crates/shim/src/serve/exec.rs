@@ -27,7 +27,7 @@ impl Shim {
         caller: Caller,
         container: &str,
         key: String,
-        process: ProcessPlan,
+        mut process: ProcessPlan,
         streams: [bool; 3],
         descriptors: Vec<OwnedFd>,
     ) -> Answer {
@@ -38,7 +38,11 @@ impl Shim {
         let given = streams.map(|is_given| if is_given { descriptors.next() } else { None });
         let init = self.running(container)?;
         let (join_files, directory) = match self.containers.get(container) {
-            Some(container) => join_handles(&container.cgroup)?,
+            Some(container) => {
+                // The daemon may have been restarted and not know it any more.
+                process.seccomp = container.seccomp.as_deref().cloned();
+                join_handles(&container.cgroup)?
+            }
             None => (Vec::new(), None),
         };
         let (channel, reporter) =

@@ -46,6 +46,7 @@ impl Shim {
         if let Some(answer) = self.answer_again(caller, &key) {
             return answer;
         }
+        self.take_over_cgroup(&plan.cgroup)?;
         let cgroup = Cgroup::open(&self.hierarchy, &plan.cgroup)
             .map_err(io::Error::other)
             .attempt(Step::Cgroup, || format!("name cgroup {}", plan.cgroup))?;
@@ -74,7 +75,10 @@ impl Shim {
         drop((reporter, streams));
         let container = Container {
             state: ContainerState::Starting,
+            oom_kills_before: cgroup.oom_kills().unwrap_or(0),
             cgroup,
+            owns_cgroup: true,
+            seccomp: plan.seccomp.map(|filter| self.share_filter(filter)),
             pidfd: None,
             started: None,
             log,

@@ -61,7 +61,7 @@ impl Shim {
             // Its children would otherwise go on in the Pod's PID namespace.
             let _ = container.cgroup.kill_all();
         }
-        let oom_killed = container.cgroup.oom_kills().is_ok_and(|kills| kills > 0);
+        let oom_killed = container.oom_killed();
         let exit = exit_of(status, oom_killed);
         let started_at = container.started.map_or(exit.finished_at, |(_, at)| at);
         container.state = ContainerState::Exited { started_at, exit };
@@ -72,11 +72,8 @@ impl Shim {
     fn exec_ended(&mut self, key: String, status: WaitStatus) {
         let Some(exec) = self.execs.remove(&key) else { return };
         let killed = status.terminating_signal() == Some(9);
-        let oom_killed = killed
-            && self
-                .containers
-                .get(&exec.container)
-                .is_some_and(|container| container.cgroup.oom_kills().is_ok_and(|kills| kills > 0));
+        let container = self.containers.get(&exec.container);
+        let oom_killed = killed && container.is_some_and(|container| container.oom_killed());
         self.tell(&Message::Exited { key, exit: exit_of(status, oom_killed) });
     }
 }

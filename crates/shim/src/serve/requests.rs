@@ -11,7 +11,9 @@ use rustix::net::{
 
 use super::{Role, Shim};
 use crate::frame::Frame;
-use crate::protocol::{Call, Message, Reply, Request, StartError, StartErrorKind, State, Step, VERSION};
+use crate::protocol::{
+    Call, Message, Reply, Request, SandboxState, StartError, StartErrorKind, State, Step, VERSION,
+};
 
 /// The name of the socket in the Pod's run directory.
 pub(crate) const SOCKET: &str = "shim.sock";
@@ -142,10 +144,12 @@ impl Shim {
 
     fn state(&self) -> State {
         State {
-            sandbox: self
-                .sandbox
-                .as_ref()
-                .map(|sandbox| (sandbox.key.clone(), sandbox.pid, sandbox.created_at)),
+            sandbox: self.sandbox.as_ref().map(|sandbox| SandboxState {
+                key: sandbox.key.clone(),
+                pause_pid: sandbox.pid,
+                created_at: sandbox.created_at,
+                shares_processes: sandbox.shares_processes,
+            }),
             containers: self
                 .containers
                 .iter()

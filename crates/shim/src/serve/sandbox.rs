@@ -16,7 +16,7 @@ use super::start::Birth;
 use super::{Role, Shim, time};
 use crate::execute::{Attempt, Report, Reporter, failure, report_channel, tmpfs};
 use crate::plan::SandboxPlan;
-use crate::protocol::{Reply, StartError, StartErrorKind, Step, UnixNanos};
+use crate::protocol::{Reply, StartError, StartErrorKind, Step, TmpfsMount, UnixNanos};
 
 /// The sandbox that stands or is being made.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl Shim {
         })?;
         self.limit_pod(&plan)?;
         for mount in &plan.tmpfs {
-            tmpfs(mount)?;
+            tmpfs(&TmpfsMount { path: self.pod_dir.join(&mount.path), ..mount.clone() })?;
         }
         let (channel, reporter) =
             report_channel().attempt(Step::Namespaces, || "make a report channel".to_owned())?;
@@ -89,7 +89,7 @@ impl Shim {
             netns,
             created_at: time::now(),
             shares_processes: plan.new_namespaces & clone::NEW_PID != 0,
-            tmpfs: plan.tmpfs.iter().map(|mount| mount.path.clone()).collect(),
+            tmpfs: plan.tmpfs.iter().map(|mount| self.pod_dir.join(&mount.path)).collect(),
             stopping: false,
         });
         self.add_birth(channel, Birth::new(pid, Role::Pause, caller))?;

@@ -39,6 +39,9 @@ impl Shim {
     pub(super) fn finish(mut self) -> io::Result<()> {
         let mut failures = Vec::new();
         for container in std::mem::take(&mut self.containers).into_values() {
+            if !container.owns_cgroup {
+                continue;
+            }
             if let Err(error) = container.cgroup.remove(EMPTY_TIMEOUT) {
                 failures.push(error.to_string());
             }
