@@ -182,6 +182,9 @@ impl Round<'_> {
         if self.decision.end.is_some() || !self.seen.in_flight.is_empty() || self.anyone_alive(|_, _| true) {
             return;
         }
+        if self.seen.sandbox == Sandbox::Absent && self.seen.volumes == Volumes::Absent {
+            return self.demand(13, false, || "nothing is left, and the end is not told".to_owned());
+        }
         let removal = self.ledger.setup_failures[2].due_boot_nanos;
         let removes =
             |action: &Action| matches!(action, Action::RemoveSandbox { .. } | Action::RemoveVolumes);

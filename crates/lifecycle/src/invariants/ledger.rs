@@ -1,6 +1,7 @@
 //! What the [`Ledger`] keeps of a Pod's life, and the rules by which it expects things, from the documents.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use model::pod::{ExitCodeOperator, Pod, RestartPolicy, RestartRuleAction};
 
@@ -56,6 +57,9 @@ impl StepFailure {
         };
     }
 }
+
+/// Of a container that the Pod does not have.
+static UNKNOWN: LazyLock<Track> = LazyLock::new(Track::default);
 
 /// One container's life.
 #[derive(Debug, Clone, Default)]
@@ -198,7 +202,7 @@ impl Ledger {
     }
 
     pub(super) fn track(&self, name: &str) -> &Track {
-        &self.tracks[name]
+        self.tracks.get(name).unwrap_or(&UNKNOWN)
     }
 
     pub(super) fn index_of(&self, pod: &Pod, name: &str) -> usize {

@@ -3,19 +3,16 @@
 //! `LIFECYCLE_SEEDS=5000000 cargo nextest run -p lifecycle simulation` runs more of them,
 //! `LIFECYCLE_SEED=42` runs one and tells its story.
 
-#[allow(unreachable_pub, reason = "a module of tests is public to its tests")]
-mod world;
-
 use lifecycle::invariants::{Ledger, Violation};
 use lifecycle::{Decision, End, Fact, Memory, Now, Observation, Policy, decide};
 use model::pod::Pod;
 
-use world::fate::{Dice, DiceFate};
-use world::pods::random_pod;
-use world::{SECOND, World};
+use crate::world::fate::{Dice, DiceFate};
+use crate::world::pods::random_pod;
+use crate::world::{SECOND, World};
 
 /// A decision function that may be wrong.
-type Mutation = fn(&Pod, &Observation, &mut Decision, &Now);
+pub type Mutation = fn(&Pod, &Observation, &mut Decision, &Now);
 
 /// Memory and ledger as the daemon has them.
 #[derive(Clone)]
@@ -24,13 +21,14 @@ struct Node {
     ledger: Ledger,
 }
 
-struct Simulation {
+pub struct Simulation {
     pod: Pod,
     world: World,
     fate: DiceFate,
     node: Node,
-    mutation: Option<Mutation>,
-    forgets: bool,
+    pub mutation: Option<Mutation>,
+    /// A daemon that comes back has lost its Memory.
+    pub forgets: bool,
     tells: bool,
     /// The daemon died in the last round, so its decision came to nothing.
     just_died: bool,
@@ -244,7 +242,7 @@ fn number_from_env(name: &str) -> Option<u64> {
 }
 
 /// Runs seeds on all cores; tells the first that breaks something.
-fn first_violation(
+pub fn first_violation(
     seeds: u64,
     setup: impl Fn(&mut Simulation) + Sync,
 ) -> (u64, Option<(u64, Vec<Violation>)>) {

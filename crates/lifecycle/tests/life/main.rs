@@ -1,0 +1,7 @@
+//! A Pod's life, tested from outside: in random worlds, in worlds with a wrong `decide`, and along written scenarios.
+
+#![allow(unreachable_pub, reason = "the modules of a test are public to one another")]
+
+mod mutants;
+mod simulation;
+mod world;

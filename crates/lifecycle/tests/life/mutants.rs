@@ -1,0 +1,232 @@
+//! A check that never fails proves nothing: each mutant breaks one invariant, and that one must be seen broken.
+
+use std::collections::BTreeSet;
+
+use lifecycle::status::{ContainerState, Phase};
+use lifecycle::{Action, Decision, Due, InstanceState, Now, Observation, ProbeKind, Sandbox, Volumes};
+use model::pod::{Container, Pod, RestartPolicy};
+
+use crate::simulation::{Mutation, Simulation, first_violation};
+
+/// Runs worlds until a violation is found, and says which invariants it broke.
+fn caught(setup: impl Fn(&mut Simulation) + Sync) -> BTreeSet<u8> {
+    let (_, found) = first_violation(20_000, setup);
+    let (_, violations) = found.expect("the mutant is caught");
+    violations.into_iter().map(|violation| violation.number).collect()
+}
+
+fn assert_caught(number: u8, mutation: Mutation) {
+    let numbers = caught(|simulation| simulation.mutation = Some(mutation));
+    assert!(numbers.contains(&number), "expected invariant {number}, saw {numbers:?}");
+}
+
+fn is_running(seen: &Observation, name: &str) -> bool {
+    seen.containers.get(name).is_some_and(|i| matches!(i.state, InstanceState::Running { .. }))
+}
+
+fn start(seen: &Observation, container: &Container) -> Option<Action> {
+    let Sandbox::Ready { attempt: sandbox } = seen.sandbox else { return None };
+    let attempt = seen.containers.get(&container.name).map_or(0, |instance| instance.attempt + 1);
+    let start = Action::Start { container: container.name.clone(), attempt, retry: 0, sandbox };
+    let is_starting = |action: &Action| matches!(action, Action::Start { container: other, .. } if *other == container.name);
+    (seen.volumes == Volumes::Ready && !seen.in_flight.iter().any(is_starting)).then_some(start)
+}
+
+#[test]
+fn invariant_1_catches_a_second_incarnation() {
+    assert_caught(1, |pod, seen, decision, _| {
+        let running = pod.spec.containers.iter().filter(|c| is_running(seen, &c.name));
+        decision.actions.extend(running.filter_map(|container| start(seen, container)));
+    });
+}
+
+#[test]
+fn invariant_2_catches_a_main_container_that_does_not_wait() {
+    assert_caught(2, |pod, seen, decision, _| {
+        let fresh =
+            |c: &&Container| !pod.spec.init_containers.is_empty() && !seen.containers.contains_key(&c.name);
+        decision.actions.extend(pod.spec.containers.iter().filter(fresh).filter_map(|c| start(seen, c)));
+    });
+}
+
+#[test]
+fn invariant_3_catches_init_containers_side_by_side() {
+    assert_caught(3, |pod, seen, decision, _| {
+        let starts_first = decision.actions.iter().any(|action| {
+            matches!(action, Action::Start { container, .. } if *container == pod.spec.init_containers.first().map_or("", |c| &c.name))
+        });
+        let second = pod.spec.init_containers.get(1).filter(|_| starts_first);
+        decision.actions.extend(second.and_then(|second| start(seen, second)));
+    });
+}
+
+#[test]
+fn invariant_4_catches_a_pull_after_the_end() {
+    assert_caught(4, |pod, _, decision, _| {
+        if decision.status.phase.is_terminal() {
+            let container = pod.spec.containers[0].name.clone();
+            decision.actions.push(Action::Pull { container, attempt: 0, retry: 0 });
+        }
+    });
+}
+
+#[test]
+fn invariant_5_catches_a_restart_without_delay() {
+    assert_caught(5, |pod, seen, decision, _| {
+        if let Some(Due::Restart { container }) = decision.wake_at.as_ref().map(|wake_at| &wake_at.what) {
+            let early = pod.spec.container(container).and_then(|container| start(seen, container));
+            decision.actions.extend(early);
+        }
+    });
+}
+
+#[test]
+fn invariant_6_catches_a_kill_with_the_signal() {
+    assert_caught(6, |_, _, decision, _| {
+        let kill = |action: &Action| match action {
+            Action::Signal { container, attempt } => {
+                Some(Action::Kill { container: container.clone(), attempt: *attempt })
+            }
+            _ => None,
+        };
+        let kills: Vec<_> = decision.actions.iter().filter_map(kill).collect();
+        decision.actions.extend(kills);
+    });
+}
+
+#[test]
+fn invariant_6_catches_a_second_signal() {
+    assert_caught(6, |_, _, decision, _| {
+        if let Some(Due::Grace { container }) = decision.wake_at.as_ref().map(|wake_at| &wake_at.what) {
+            let restart_count = decision.status.container(container).map_or(0, |c| c.restart_count);
+            decision.actions.push(Action::Signal { container: container.clone(), attempt: restart_count });
+        }
+    });
+}
+
+#[test]
+fn invariant_7_catches_a_phase_that_changes_after_the_end() {
+    assert_caught(7, |_, _, decision, _| {
+        if decision.end.is_some() {
+            decision.status.phase = Phase::Running;
+        }
+    });
+}
+
+#[test]
+fn invariant_8_catches_a_restart_against_the_policy() {
+    assert_caught(8, |pod, seen, decision, _| {
+        let is_over = |c: &&Container| {
+            pod.spec.restart_policy == RestartPolicy::Never
+                && !decision.status.phase.is_terminal()
+                && decision.status.container(&c.name).is_some_and(|status| {
+                    let is_seen =
+                        seen.containers.get(&c.name).is_some_and(|i| i.attempt == status.restart_count);
+                    matches!(status.state, ContainerState::Terminated(_)) && is_seen
+                })
+        };
+        let again: Vec<_> = pod
+            .spec
+            .containers
+            .iter()
+            .filter(is_over)
+            .filter(|c| !is_restarting(c))
+            .filter_map(|c| start(seen, c))
+            .collect();
+        decision.actions.extend(again);
+    });
+}
+
+#[test]
+fn invariant_9_catches_a_sandbox_that_goes_first() {
+    assert_caught(9, |_, seen, decision, _| {
+        let stops = decision.actions.iter().any(|action| matches!(action, Action::Signal { .. }));
+        if let (true, Sandbox::Ready { attempt }) = (stops, seen.sandbox) {
+            decision.actions.push(Action::RemoveSandbox { attempt });
+        }
+    });
+}
+
+#[test]
+fn invariant_10_catches_a_sidecar_that_stops_with_the_others() {
+    assert_caught(10, |pod, seen, decision, _| {
+        let stops_main = decision.actions.iter().any(|action| {
+            matches!(action, Action::Signal { container, .. } if pod.spec.containers.iter().any(|c| c.name == *container))
+        });
+        let sidecars =
+            pod.spec.init_containers.iter().filter(|c| c.is_sidecar() && is_running(seen, &c.name));
+        for sidecar in sidecars.filter(|_| stops_main) {
+            let attempt = seen.containers[&sidecar.name].attempt;
+            let signal = Action::Signal { container: sidecar.name.clone(), attempt };
+            if !decision.actions.contains(&signal) {
+                decision.actions.push(signal);
+            }
+        }
+    });
+}
+
+#[test]
+fn invariant_11_catches_liveness_before_startup() {
+    assert_caught(11, |pod, seen, decision, _| {
+        for container in pod.spec.all_containers().filter(|c| c.liveness_probe.is_some()) {
+            let starting = decision.status.container(&container.name).is_some_and(|status| !status.started);
+            if starting && is_running(seen, &container.name) {
+                let attempt = seen.containers[&container.name].attempt;
+                let (container, kind) = (container.name.clone(), ProbeKind::Liveness);
+                decision.actions.push(Action::Probe { container, attempt, kind, round: 0 });
+            }
+        }
+    });
+}
+
+#[test]
+fn invariant_12_catches_oversleeping() {
+    assert_caught(12, |_, _, decision, _| {
+        if let Some(wake_at) = &mut decision.wake_at {
+            wake_at.boot_nanos += 1;
+        }
+    });
+}
+
+#[test]
+fn invariant_12_catches_a_kill_that_is_forgotten() {
+    assert_caught(12, |_, _, decision, _| {
+        decision.actions.retain(|action| !matches!(action, Action::Kill { .. }));
+    });
+}
+
+#[test]
+fn invariant_12_catches_a_start_that_is_forgotten() {
+    assert_caught(12, |_, _, decision, _| {
+        decision.actions.retain(|action| !matches!(action, Action::Start { attempt: 1, .. }));
+    });
+}
+
+#[test]
+fn invariant_13_catches_unrest() {
+    assert_caught(13, |_, seen, decision, now: &Now| {
+        let nothing_to_do = decision.actions.is_empty() && seen.in_flight.is_empty();
+        if nothing_to_do && decision.wake_at.is_none() && decision.end.is_none() {
+            let container = format!("nobody-{}", now.boot_nanos);
+            decision.actions.push(Action::PreStop { container, attempt: 0 });
+        }
+    });
+}
+
+#[test]
+fn invariant_13_catches_what_is_begun_twice() {
+    assert_caught(13, |_: &Pod, seen, decision: &mut Decision, _| {
+        decision.actions.extend(seen.in_flight.iter().next().cloned());
+    });
+}
+
+#[test]
+fn invariant_13_catches_a_pod_that_does_not_go() {
+    assert_caught(13, |_, _, decision, _| decision.end = None);
+}
+
+#[test]
+fn invariant_14_catches_a_daemon_that_forgets() {
+    let numbers = caught(|simulation| simulation.forgets = true);
+    assert!(!numbers.is_empty());
+}
