@@ -125,6 +125,12 @@ fn invariant_8_catches_a_restart_against_the_policy() {
                     matches!(status.state, ContainerState::Terminated(_)) && is_seen
                 })
         };
+        let is_restarting = |c: &&Container| {
+            decision
+                .actions
+                .iter()
+                .any(|action| matches!(action, Action::Start { container, .. } if *container == c.name))
+        };
         let again: Vec<_> = pod
             .spec
             .containers
