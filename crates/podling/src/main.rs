@@ -1,2 +1,48 @@
-//! placeholder
-fn main() {}
+//! `podling`: Kubernetes Pods on one Linux machine. What was typed becomes what is meant, and one of the
+//! commands does it; its exit code is a contract (`docs/exit-codes.md`).
+//!
+//! This crate speaks to people and scripts. It knows no logic of Pods: that is `lifecycle` and `engine`.
+
+mod clock;
+mod console;
+mod doctor;
+mod exit;
+mod failure;
+mod image;
+mod run;
+mod typed;
+mod version;
+
+use std::process::ExitCode;
+
+use typed::Command;
+
+fn main() -> ExitCode {
+    let clock = clock::Clock::start();
+    let command = match typed::parse() {
+        Ok(command) => command,
+        Err(code) => return code,
+    };
+    set_up_tracing();
+    let result = match command {
+        Command::Run(asked) => run::perform(asked, clock),
+        Command::Image(asked) => image::perform(asked),
+        Command::Doctor(asked) => doctor::perform(asked),
+        Command::Version(asked) => version::perform(asked),
+    };
+    match result {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            console::print_failure(&failure);
+            exit::Code::PODLING_FAILED.into()
+        }
+    }
+}
+
+/// The program's own diagnosis, for its developers: only when PODLING_LOG asks for it, because setting it up
+/// costs a third of the way to the first container.
+fn set_up_tracing() {
+    if let Ok(filter) = std::env::var("PODLING_LOG") {
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
+}

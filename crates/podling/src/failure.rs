@@ -1,0 +1,86 @@
+//! Why a command could not do what it was asked: one sentence and its causes, printed once by `main`.
+
+use std::path::PathBuf;
+
+/// A failure of podling itself, as opposed to one of a Pod.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The command needs root.
+    #[error("`podling {command}` needs root: it makes namespaces, mounts and cgroups; run it with sudo")]
+    NotRoot { command: &'static str },
+    /// A file or standard input cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The filesystem refused.
+    #[error("cannot {attempt} {path}")]
+    Io {
+        attempt: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The manifest is wrong: every problem with its place.
+    #[error("{problems}\n\n{}", count_of_problems(*.count))]
+    Manifest { problems: String, count: usize },
+    /// The manifest is right and holds nothing to run.
+    #[error("{files} has no Pod to run: a document with `kind: Pod` is needed")]
+    NoPod { files: String },
+    /// Two documents of one name.
+    #[error("{what} stands twice in the manifest; give one of them another name")]
+    Duplicate { what: String },
+    /// `-p` with several Pods.
+    #[error(
+        "-p publishes a port of one Pod, and the manifest has {count}; write hostPort in the manifest instead"
+    )]
+    PublishNeedsOnePod { count: usize },
+    /// `--runtime` names nothing that can be run.
+    #[error("the OCI runtime {name:?} is not installed; `podling doctor` shows those that are")]
+    NoSuchRuntime { name: String },
+    /// The node could not start.
+    #[error("cannot start a node for this run")]
+    Node(#[source] engine::node::NodeError),
+    /// The image store refused.
+    #[error(transparent)]
+    Image(#[from] crate::image::ImageFailure),
+    /// Nobody reads what podling prints.
+    #[error("cannot write to standard output")]
+    Output(#[source] std::io::Error),
+}
+
+fn count_of_problems(count: usize) -> String {
+    match count {
+        1 => "the manifest has 1 problem; nothing was started".to_owned(),
+        count => format!("the manifest has {count} problems; nothing was started"),
+    }
+}
+
+impl Failure {
+    /// Makes `map_err` arguments short.
+    pub(crate) fn io(
+        attempt: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Failure {
+        let path = path.into();
+        move |source| Failure::Io { attempt, path, source }
+    }
+}
+
+/// A failure and its causes, from the outside in, in one line each. A cause that the outer sentence already
+/// ends with is not said twice.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let sentence = cause.to_string();
+        if !text.ends_with(&sentence) {
+            text.push_str(": ");
+            text.push_str(&sentence);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,145 @@
+//! `podling image`: one short function for each of its commands. What an image is, the image room knows.
+
+mod table;
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use ::image::{BUILTIN_NAME, Images, PullOptions, Reference};
+
+use crate::console::{Bars, human};
+use crate::exit::Code;
+use crate::failure::{Failure, chain};
+use crate::run::require_root;
+use crate::typed::{self, ListOutput};
+
+/// Why an image command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ImageFailure {
+    /// The store or an archive.
+    #[error(transparent)]
+    Store(#[from] ::image::Error),
+    /// A name that is none.
+    #[error(transparent)]
+    Reference(#[from] ::image::ReferenceError),
+    /// A registry.
+    #[error(transparent)]
+    Pull(#[from] ::image::PullError),
+}
+
+pub(crate) fn perform(asked: typed::Image) -> Result<Code, Failure> {
+    require_root("image")?;
+    match asked {
+        typed::Image::Load(asked) => load(&asked),
+        typed::Image::Pull(asked) => pull(&asked),
+        typed::Image::List(asked) => list(&asked),
+        typed::Image::Remove(asked) => remove(&asked),
+        typed::Image::Save(asked) => save(&asked),
+    }
+}
+
+/// The store, with the built-in image in it.
+fn open(image_dir: &Path) -> Result<Images, ImageFailure> {
+    let images = Images::open(image_dir)?;
+    images.ensure_builtin(programs::TOOLBOX, toolbox::APPLETS)?;
+    Ok(images)
+}
+
+fn load(asked: &typed::ImageLoad) -> Result<Code, Failure> {
+    let images = open(&asked.directories.image_dir)?;
+    let bars = Bars::new();
+    for path in &asked.paths {
+        let loaded = images.load(path, &bars).map_err(ImageFailure::from)?;
+        bars.clear();
+        for image in loaded {
+            let names: Vec<_> = image.references.iter().map(Reference::familiar).collect();
+            let what = if names.is_empty() { image.id.to_string() } else { names.join(", ") };
+            let how = if image.already_present { "was here already" } else { "loaded" };
+            println!("{what}: {how}");
+        }
+    }
+    Ok(Code::SUCCESS)
+}
+
+/// Pulls one after the other: the layers of one image already come in parallel.
+fn pull(asked: &typed::ImagePull) -> Result<Code, Failure> {
+    let references = parse_all(&asked.references)?;
+    let images = open(&asked.directories.image_dir)?;
+    let bars = Bars::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::io("start threads of", "the process"))?;
+    for reference in &references {
+        let pulled =
+            runtime.block_on(images.pull(reference, &PullOptions::default(), Arc::new(bars.clone())));
+        bars.clear();
+        let image = pulled.map_err(ImageFailure::from)?;
+        println!("{}: {} ({})", reference.familiar(), image.image_id(), human::size(image.size_bytes));
+    }
+    Ok(Code::SUCCESS)
+}
+
+fn list(asked: &typed::ImageList) -> Result<Code, Failure> {
+    let images = open(&asked.directories.image_dir)?;
+    let list = images.list().map_err(ImageFailure::from)?;
+    match asked.output {
+        ListOutput::Table => print!("{}", table::text(&list)),
+        ListOutput::Json => println!("{:#}", table::json(&list)),
+    }
+    Ok(Code::SUCCESS)
+}
+
+/// Removes what can be removed; each refusal is told, and the first decides the exit code.
+fn remove(asked: &typed::ImageRemove) -> Result<Code, Failure> {
+    let images = Images::open(&asked.directories.image_dir).map_err(ImageFailure::from)?;
+    let mut first_refusal = None;
+    for name in &asked.references {
+        match images.remove(name) {
+            Ok(removed) => {
+                for name in &removed.untagged {
+                    println!("{name}: removed");
+                }
+                if let Some(id) = removed.deleted {
+                    println!("{id}: deleted, {} free", human::size(removed.freed_bytes));
+                }
+            }
+            Err(refusal) if first_refusal.is_none() => first_refusal = Some(refusal),
+            Err(refusal) => crate::console::print_warning(&chain(&refusal)),
+        }
+    }
+    match first_refusal {
+        Some(refusal) => Err(Failure::Image(refusal.into())),
+        None => Ok(Code::SUCCESS),
+    }
+}
+
+/// Writes beside the file and renames, so that a failure leaves no half archive under its name.
+fn save(asked: &typed::ImageSave) -> Result<Code, Failure> {
+    let images = open(&asked.directories.image_dir)?;
+    let bars = Bars::new();
+    let mut fresh = asked.output.clone().into_os_string();
+    fresh.push(".part");
+    let fresh = Path::new(&fresh);
+    let file = File::create(fresh).map_err(Failure::io("write", fresh))?;
+    let saved = images.save(std::slice::from_ref(&asked.reference), std::io::BufWriter::new(file), &bars);
+    bars.clear();
+    if let Err(error) = saved {
+        // The half archive is of no use; that it could not be removed either would only hide why.
+        let _ = std::fs::remove_file(fresh);
+        return Err(ImageFailure::from(error).into());
+    }
+    std::fs::rename(fresh, &asked.output).map_err(Failure::io("write", &asked.output))?;
+    println!("{}: saved to {}", asked.reference, asked.output.display());
+    Ok(Code::SUCCESS)
+}
+
+fn parse_all(names: &[String]) -> Result<Vec<Reference>, ImageFailure> {
+    names.iter().map(|name| Ok(Reference::parse(name)?)).collect()
+}
+
+/// Whether a name is the built-in image's, which is shown as such.
+fn is_builtin(name: &str) -> bool {
+    name.split(':').next() == Some(BUILTIN_NAME)
+}

@@ -1,0 +1,98 @@
+//! From changes of a Pod's status to what is told of them. Pure.
+
+use lifecycle::Transition;
+use lifecycle::status::{Phase, Status};
+
+use super::cast::Cast;
+use crate::console::Told;
+
+/// The container that ended with this change: all that it printed is there by now.
+pub(super) fn ended_container(transition: &Transition) -> Option<&str> {
+    match transition {
+        Transition::InitDone { container, .. } | Transition::Exited { container, .. } => Some(container),
+        _ => None,
+    }
+}
+
+/// What is told of one change; nothing for what is told by another.
+pub(super) fn tell<'a>(
+    transition: &'a Transition,
+    cast: &Cast,
+    uid: &str,
+    full_name: &'a str,
+    name: &'a str,
+    status: &'a Status,
+) -> Option<Told<'a>> {
+    Some(match transition {
+        Transition::InitDone { container, took_nanos, .. } => {
+            let member = cast.find(uid, container)?;
+            Told::Exited {
+                pod: full_name,
+                container,
+                role: member.role,
+                init: cast.place_among_init(member),
+                code: 0,
+                signal: None,
+                reason: "Completed",
+                message: None,
+                ran_ms: Some(millis(*took_nanos)),
+            }
+        }
+        Transition::Started { container, restart_count } => {
+            let role = cast.find(uid, container)?.role;
+            Told::Started { pod: full_name, container, role, attempt: *restart_count }
+        }
+        Transition::Exited { container, terminated } => {
+            let member = cast.find(uid, container)?;
+            let ran_nanos = terminated
+                .started_at_wall_nanos
+                .and_then(|started| u64::try_from(terminated.finished_at_wall_nanos - started).ok());
+            Told::Exited {
+                pod: full_name,
+                container,
+                role: member.role,
+                init: cast.place_among_init(member),
+                code: terminated.exit_code,
+                signal: terminated.signal,
+                reason: terminated.reason.as_str(),
+                message: terminated.message.as_deref(),
+                ran_ms: ran_nanos.map(millis),
+            }
+        }
+        Transition::Waiting { container, reason, message } => {
+            Told::Waiting { pod: full_name, container, reason, message }
+        }
+        Transition::Ready => Told::Ready { pod: name, pod_ips: &status.pod_ips },
+        Transition::NotReady => Told::NotReady { pod: name },
+        Transition::Finished(phase) => Told::Finished {
+            pod: name,
+            phase: phase_name(*phase),
+            reason: status.reason.as_deref(),
+            message: status.message.as_deref(),
+        },
+    })
+}
+
+/// The phase as Kubernetes writes it.
+pub(super) fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Pending => "Pending",
+        Phase::Running => "Running",
+        Phase::Succeeded => "Succeeded",
+        Phase::Failed => "Failed",
+    }
+}
+
+/// The signals that stop podling, as people call them.
+pub(super) fn signal_name(signal: i32) -> String {
+    match signal {
+        1 => "SIGHUP".to_owned(),
+        2 => "Ctrl-C".to_owned(),
+        15 => "SIGTERM".to_owned(),
+        other => format!("signal {other}"),
+    }
+}
+
+fn millis(nanos: u64) -> f64 {
+    nanos as f64 / 1e6
+}

@@ -1,0 +1,258 @@
+//! What was typed. What it means is each command's own business; here it is only parsed.
+
+mod duration;
+mod publish;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use engine::node::Publish;
+
+use crate::exit;
+
+/// Kubernetes Pods on one Linux machine, from one binary.
+#[derive(Debug, Parser)]
+#[command(name = "podling", version, max_term_width = 100)]
+struct Typed {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the Pods of a manifest in the foreground: logs, exit code, clean-up
+    Run(Run),
+    /// Load, pull, list, remove and save images
+    #[command(subcommand)]
+    Image(Image),
+    /// Say what this machine offers, what is missing, and what dead runs left behind
+    Doctor(Doctor),
+    /// Print the version
+    Version(Version),
+}
+
+/// Where podling keeps things. Any number of runs and nodes work side by side in the same places.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Directories")]
+pub(crate) struct Directories {
+    /// What outlives a reboot: volumes, writable layers, logs
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/podling")]
+    pub(crate) data_dir: PathBuf,
+    /// What a reboot clears: sockets, secrets; should be a tmpfs
+    #[arg(long, value_name = "DIR", default_value = "/run/podling")]
+    pub(crate) run_dir: PathBuf,
+    /// Images, shared by all runs and nodes of the machine
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/podling/images")]
+    pub(crate) image_dir: PathBuf,
+}
+
+/// `podling run`.
+#[derive(Debug, Args)]
+#[command(after_help = exit::HELP)]
+pub(crate) struct Run {
+    /// Manifests, YAML or JSON: Pods and the ConfigMaps and Secrets they need; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Stop the Pods after this time (90s, 5m, 1h30m) and exit with 124
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) timeout: Option<Duration>,
+    /// Stop the Pods once this is reached, and exit with 0
+    #[arg(long, value_name = "STATE")]
+    pub(crate) until: Option<Until>,
+    /// Publish a port of the Pod on this machine: [IP:]HOST:CONTAINER; may be repeated
+    #[arg(short, long = "publish", value_name = "PORTS", value_parser = publish::parse)]
+    pub(crate) publish: Vec<Publish>,
+    /// Have this OCI runtime (crun, runc, or a path) create the containers instead of podling itself
+    #[arg(long, value_name = "NAME")]
+    pub(crate) runtime: Option<PathBuf>,
+    /// How to print what happens
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: RunOutput,
+    #[command(flatten)]
+    pub(crate) directories: Directories,
+}
+
+/// What `podling run --until` waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Until {
+    /// Every Pod is Ready
+    Ready,
+}
+
+/// How `podling run` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RunOutput {
+    /// Log lines on standard output, what happens on standard error
+    Text,
+    /// One JSON object per line on standard output (docs/output-json.md)
+    Json,
+}
+
+/// `podling image`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// Load images from docker-save archives, OCI archives or OCI layout folders
+    Load(ImageLoad),
+    /// Pull images from their registries
+    Pull(ImagePull),
+    /// List the images of this machine
+    List(ImageList),
+    /// Remove images
+    Remove(ImageRemove),
+    /// Save an image as an OCI archive
+    Save(ImageSave),
+}
+
+/// `podling image load`.
+#[derive(Debug, Args)]
+pub(crate) struct ImageLoad {
+    /// Archives (plain, gzip or zstd) or OCI layout folders
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) directories: Directories,
+}
+
+/// `podling image pull`.
+#[derive(Debug, Args)]
+pub(crate) struct ImagePull {
+    /// Images by tag or digest, such as nginx:1.27
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) references: Vec<String>,
+    #[command(flatten)]
+    pub(crate) directories: Directories,
+}
+
+/// `podling image list`.
+#[derive(Debug, Args)]
+pub(crate) struct ImageList {
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: ListOutput,
+    #[command(flatten)]
+    pub(crate) directories: Directories,
+}
+
+/// How lists are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListOutput {
+    /// For people
+    Table,
+    /// For machines
+    Json,
+}
+
+/// `podling image remove`.
+#[derive(Debug, Args)]
+pub(crate) struct ImageRemove {
+    /// Images to remove
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) references: Vec<String>,
+    #[command(flatten)]
+    pub(crate) directories: Directories,
+}
+
+/// `podling image save`.
+#[derive(Debug, Args)]
+pub(crate) struct ImageSave {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub(crate) reference: String,
+    /// The archive to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) directories: Directories,
+}
+
+/// `podling doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Remove what dead runs left behind
+    #[arg(long)]
+    pub(crate) clean: bool,
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: ListOutput,
+    #[command(flatten)]
+    pub(crate) directories: Directories,
+}
+
+/// `podling version`.
+#[derive(Debug, Args)]
+pub(crate) struct Version {
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: ListOutput,
+    #[command(flatten)]
+    pub(crate) directories: Directories,
+}
+
+/// Parses the command line. Help and version are printed here, and a wrong command line too: it is a failure
+/// of the call, so its code is 125 and not clap's 2, which a container may have as well.
+pub(crate) fn parse() -> Result<Command, ExitCode> {
+    parse_from(std::env::args_os()).map_err(|error| {
+        // Nothing can be done when even this cannot be printed.
+        let _ = error.print();
+        if error.use_stderr() { exit::Code::PODLING_FAILED.into() } else { ExitCode::SUCCESS }
+    })
+}
+
+fn parse_from(words: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+    Typed::try_parse_from(words).map(|typed| typed.command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(words: &[&str]) -> Result<Command, clap::Error> {
+        parse_from(["podling"].iter().chain(words).map(OsString::from))
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Typed::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_takes_the_directories_after_its_name() {
+        let commands: &[&[&str]] = &[
+            &["run", "pod.yaml"],
+            &["image", "load", "a.tar"],
+            &["image", "pull", "nginx"],
+            &["image", "list"],
+            &["image", "remove", "nginx"],
+            &["image", "save", "nginx", "-o", "nginx.tar"],
+            &["doctor"],
+            &["version"],
+        ];
+        for words in commands {
+            let words = [words, &["--data-dir", "/d", "--run-dir", "/r", "--image-dir", "/i"][..]].concat();
+            parse(&words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+        }
+    }
+
+    #[test]
+    fn run_reads_all_its_flags() {
+        let words =
+            "run - --timeout 90s --until ready -p 8080:80 -p 127.0.0.1:53:5353 --runtime crun -o json";
+        let Command::Run(run) = parse(&words.split(' ').collect::<Vec<_>>()).unwrap() else { panic!() };
+        assert_eq!(run.files, [PathBuf::from("-")]);
+        assert_eq!(run.timeout, Some(Duration::from_secs(90)));
+        assert_eq!(run.until, Some(Until::Ready));
+        assert_eq!(run.publish.len(), 2);
+        assert_eq!(run.output, RunOutput::Json);
+        assert_eq!(run.directories.run_dir, PathBuf::from("/run/podling"));
+    }
+
+    #[test]
+    fn run_without_a_file_is_refused() {
+        assert!(parse(&["run"]).is_err());
+    }
+}
