@@ -1,5 +1,5 @@
 //! A Pod's hostname and domain, by the kubelet's rules. Pure.
-//! https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#pods
+//! <https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#pods>
 
 /// The most a label of a hostname may have (RFC 1123).
 const LABEL_MAX_LEN: usize = 63;

@@ -1,5 +1,5 @@
 //! A Pod's /etc/hosts, in the kubelet's words, which programs and people look for. Pure.
-//! https://kubernetes.io/docs/tasks/network/customize-hosts-file-for-pods/
+//! <https://kubernetes.io/docs/tasks/network/customize-hosts-file-for-pods/>
 
 use std::fmt::Write;
 use std::net::IpAddr;

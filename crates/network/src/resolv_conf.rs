@@ -1,5 +1,5 @@
 //! A Pod's /etc/resolv.conf, from dnsPolicy, dnsConfig and the host's own file, by the kubelet's rules. Pure.
-//! https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#pod-s-dns-policy
+//! <https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/#pod-s-dns-policy>
 
 use std::fmt;
 use std::net::IpAddr;
