@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use shim::frame::{Incoming, Outgoing};
 use shim::protocol::{Call, Message, Reply, Request, StartError};
+use tokio::io::Ready;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{Interest, Ready};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
@@ -60,8 +60,8 @@ impl Connection {
     ) -> Result<(Arc<Self>, mpsc::Receiver<ShimEvent>), Error> {
         let open = || -> io::Result<(Arc<Shared>, Arc<AsyncFd<OwnedFd>>)> {
             rustix::io::ioctl_fionbio(&socket, true)?;
-            let shared = Shared { socket: AsyncFd::register(socket).map_err(|error| error.into_parts().1)?, pending: Mutex::new(Some(HashMap::new())) };
-            let process = AsyncFd::register_with_interest(pidfd, Interest::READABLE).map_err(|error| error.into_parts().1)?;
+            let shared = Shared { socket: watch(socket)?, pending: Mutex::new(Some(HashMap::new())) };
+            let process = watch(pidfd)?;
             Ok((Arc::new(shared), Arc::new(process)))
         };
         let (shared, process) = open().map_err(|source| Error::Shim {
@@ -163,6 +163,15 @@ impl Connection {
     fn gone(&self) -> Error {
         Error::Gone { pod_dir: self.pod_dir.clone() }
     }
+}
+
+/// Registers an owned descriptor with the runtime.
+#[allow(
+    deprecated,
+    reason = "`new` is unsound only for types whose descriptor changes hands; OwnedFd's does not"
+)]
+fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::new(descriptor)
 }
 
 fn is_disconnect(error: &io::Error) -> bool {
