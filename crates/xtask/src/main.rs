@@ -10,6 +10,7 @@ mod schema;
 mod setup;
 mod test;
 mod tidy;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -28,6 +29,8 @@ struct Arguments {
 enum Task {
     /// Everything that must hold: format, lints, documentation, tidy, all tests.
     Test(test::Arguments),
+    /// Run the privileged and end-to-end tests in a machine with Debian's kernel and cgroup v2.
+    Vm(vm::Arguments),
     /// Install the Debian packages that the tests need.
     Setup,
     /// Check the rules of the house that no compiler knows.
@@ -45,6 +48,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Test(arguments) => test::run(&arguments),
+        Task::Vm(arguments) => vm::run(&arguments),
         Task::Setup => setup::run(),
         Task::Tidy => tidy::run(),
         Task::Images(arguments) => images::run(&arguments),

@@ -9,8 +9,8 @@
 //! run does nothing; `--refresh` asks apt for newer packages.
 
 mod archive;
-mod packages;
-mod recipes;
+pub(crate) mod packages;
+pub(crate) mod recipes;
 mod tree;
 
 use std::fs;

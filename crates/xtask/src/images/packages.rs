@@ -27,25 +27,26 @@ impl Packages {
     /// Everything in the packages of a recipe and the libraries they need, as one tree.
     pub(crate) fn unpack(&self, recipe: &Recipe) -> Result<Tree> {
         let mut tree = Tree::default();
-        for path in self.fetch(recipe)? {
+        for path in self.fetch(recipe.packages, |package| recipe.wants(package))? {
             let archive = command::output(Command::new("dpkg-deb").arg("--fsys-tarfile").arg(&path))?;
             tree.add_package(&archive).attempt(format!("reading {}", path.display()))?;
         }
         Ok(tree)
     }
 
-    /// The package files, fetched when they are not in the cache.
-    fn fetch(&self, recipe: &Recipe) -> Result<Vec<PathBuf>> {
+    /// The package files of `packages` and of those they depend on, as far as they are wanted; fetched when
+    /// they are not in the cache.
+    pub(crate) fn fetch(&self, packages: &[&str], wants: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
         fs::create_dir_all(&self.cache).attempt(format!("creating {}", self.cache.display()))?;
-        let files = match resolve(recipe.packages) {
+        let files = match resolve(packages) {
             Ok(files) => files,
             // The usual reason on a fresh machine: apt has no package lists yet, or old ones.
             Err(_) => {
                 update()?;
-                resolve(recipe.packages)?
+                resolve(packages)?
             }
         };
-        let wanted: Vec<_> = files.into_iter().filter(|file| recipe.wants(package_name(file))).collect();
+        let wanted: Vec<_> = files.into_iter().filter(|file| wants(package_name(file))).collect();
         let missing = || wanted.iter().filter(|file| !self.cache.join(file).exists());
         if missing().next().is_some() && self.download(missing()).is_err() {
             update()?;
