@@ -13,7 +13,8 @@ pub(crate) const SECOND: u64 = 1_000_000_000;
 pub struct Now {
     /// CLOCK_BOOTTIME.
     pub boot_nanos: u64,
-    /// /proc/sys/kernel/random/boot_id as a number.
+    /// /proc/sys/kernel/random/boot_id as a number. Written as text, because JSON readers keep 64 bits at most.
+    #[serde(with = "hexadecimal")]
     pub boot_id: u128,
     /// CLOCK_REALTIME, since 1970.
     pub wall_nanos: i64,
@@ -39,4 +40,16 @@ impl Now {
 /// Seconds as nanoseconds, saturating: a manifest may ask for any number.
 pub(crate) fn seconds(count: u64) -> u64 {
     count.saturating_mul(SECOND)
+}
+
+mod hexadecimal {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(number: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{number:032x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
+        u128::from_str_radix(&String::deserialize(deserializer)?, 16).map_err(D::Error::custom)
+    }
 }

@@ -37,13 +37,14 @@ impl Memory {
         if !self.is_anything_alive(seen) {
             self.conclude_stop(pod, seen.sandbox);
         }
+        let since_wall_nanos = now.wall_nanos;
         for (kind, status) in report::condition_values(pod, self, seen) {
-            let entry = self
-                .conditions
-                .entry(kind.to_owned())
-                .or_insert(ConditionMemory { status, since_wall_nanos: now.wall_nanos });
-            if entry.status != status {
-                *entry = ConditionMemory { status, since_wall_nanos: now.wall_nanos };
+            match self.conditions.get_mut(kind) {
+                Some(known) if known.status == status => {}
+                Some(known) => *known = ConditionMemory { status, since_wall_nanos },
+                None => {
+                    self.conditions.insert(kind.to_owned(), ConditionMemory { status, since_wall_nanos });
+                }
             }
         }
     }

@@ -3,5 +3,6 @@
 #![allow(unreachable_pub, reason = "the modules of a test are public to one another")]
 
 mod mutants;
+mod scenarios;
 mod simulation;
 mod world;
