@@ -10,8 +10,10 @@ use super::tree::Node;
 
 /// What becomes of a field.
 pub(crate) enum Verdict {
-    /// It is honoured, or has nothing to do.
+    /// It is honoured, or asks for nothing.
     Honoured,
+    /// It holds by itself, with everything below it.
+    Satisfied,
     /// It has no effect, and the user is told.
     Ignored {
         /// What podling does instead, where that helps.
@@ -183,7 +185,6 @@ pub(crate) const SATISFIED: &[(&str, &str, Option<&str>, &str)] = &[
     ("PodSpec", "preemptionPolicy", None, "nothing is ever preempted on one machine"),
     ("PodSpec", "priority", Some("0"), "the default"),
     ("PodSpec", "schedulerName", Some("default-scheduler"), "the default; one machine needs no choice"),
-    ("PodOS", "name", None, "checked by the reader"),
 ];
 
 /// Fields where a word more than "no effect" helps.
@@ -213,8 +214,11 @@ pub(crate) fn verdict(of: &Type, field: &str, value: &Node) -> Verdict {
     };
     // An empty list or mapping asks for nothing.
     let is_empty = value.scalar().is_none() && value.items().is_empty() && value.entries().is_empty();
-    if is_honoured || (is_empty && of.name != "Volume") || is_satisfied() {
+    if is_honoured || (is_empty && of.name != "Volume") {
         return Verdict::Honoured;
+    }
+    if is_satisfied() {
+        return Verdict::Satisfied;
     }
     let hint = HINTS.iter().find(|(name, hinted, _)| *name == of.name && *hinted == field);
     let other_volume = (of.name == "Volume").then_some("a container that mounts it cannot start");

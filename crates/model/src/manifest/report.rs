@@ -7,7 +7,7 @@
 use super::problem::{Problem, ProblemKind, harmless, harmless_lines};
 use super::scalar::Meaning;
 use super::source::Source;
-use super::tree::{Mark, Node, Value, push_key};
+use super::tree::{Entry, Mark, Node, Value, push_key};
 
 /// Longest part of a value that a message repeats.
 const MOST_QUOTED: usize = 80;
@@ -126,6 +126,10 @@ impl<'a, 's> Report<'a, 's> {
         message: String,
         hint: Option<String>,
     ) {
+        // What is no mapping lacks every field; that it is no mapping was said already.
+        if matches!(target, Target::Missing(node, _) if !matches!(node.value, Value::Map(_))) {
+            return;
+        }
         let problem = self.problem(target, kind, message, hint);
         self.problems.push(problem);
     }
@@ -256,9 +260,16 @@ fn find<'n>(from: &'n Node, wanted: &Node, steps: &mut Vec<Step<'n>>) -> bool {
 
 /// Whether a document is a Secret or a list with one; in doubt it is one.
 fn holds_secret(root: &Node) -> bool {
-    let is_secret = |node: &Node| match node.text("kind") {
-        Some(kind) => kind.to_ascii_lowercase().contains("secret"),
-        None => node.entries().iter().any(|entry| entry.key.to_ascii_lowercase().contains("data")),
+    let has = |node: &Node, does_fit: &dyn Fn(&Entry) -> bool| node.entries().iter().any(does_fit);
+    let is_kind = |entry: &Entry| entry.key.eq_ignore_ascii_case("kind");
+    let is_secret_kind = |entry: &Entry| {
+        is_kind(entry)
+            && entry.value.as_text().is_some_and(|kind| kind.to_ascii_lowercase().contains("secret"))
+    };
+    let is_secret = |node: &Node| {
+        has(node, &is_secret_kind)
+            || has(node, &|entry| entry.key.eq_ignore_ascii_case("stringData"))
+            || (!has(node, &is_kind) && has(node, &|entry| entry.key.to_ascii_lowercase().contains("data")))
     };
     is_secret(root) || root.list("items").iter().any(is_secret)
 }

@@ -18,7 +18,7 @@ pub(crate) fn check(report: &mut Report<'_, '_>, node: &Node, of: &'static Type,
 
 struct Walk<'r, 'a, 's> {
     report: &'r mut Report<'a, 's>,
-    /// Off below a field that is not honoured: one word about the whole of it is enough.
+    /// Off below a field with a verdict of its own: one word about the whole of it is enough.
     does_warn: bool,
 }
 
@@ -61,19 +61,28 @@ impl Walk<'_, '_, '_> {
             if entry.value.is_null() {
                 continue;
             }
-            let warned_before = !self.does_warn;
-            if !warned_before
-                && let Verdict::Ignored { hint } = honoured::verdict(of, field.name, &entry.value)
-            {
-                let message = "valid Kubernetes, but not honoured by podling yet";
-                let hint = hint.unwrap_or("it has no effect here");
-                self.report.warn(Target::Key(node, index), ProblemKind::NotHonoured, message, Some(hint));
-                self.does_warn = false;
+            let did_warn = self.does_warn;
+            if did_warn {
+                match honoured::verdict(of, field.name, &entry.value) {
+                    Verdict::Honoured => {}
+                    Verdict::Satisfied => self.does_warn = false,
+                    Verdict::Ignored { hint } => {
+                        let message = "valid Kubernetes, but not honoured by podling yet";
+                        let hint = hint.unwrap_or("it has no effect here");
+                        self.report.warn(
+                            Target::Key(node, index),
+                            ProblemKind::NotHonoured,
+                            message,
+                            Some(hint),
+                        );
+                        self.does_warn = false;
+                    }
+                }
             }
             let mut below = path.to_owned();
             push_key(&mut below, &entry.key);
             self.value(&entry.value, &field.shape, Some(&chain), &below);
-            self.does_warn = !warned_before;
+            self.does_warn = did_warn;
         }
         for field in of.fields.iter().filter(|field| field.is_required) {
             // Of metadata it is the name that is required, and the reader says so; and a field that was meant by a
@@ -175,7 +184,7 @@ fn type_hint(node: &Node, shape: &Shape, may_show: bool) -> Option<String> {
             (scalar.meaning == Meaning::Text && fits(shape, plain))
                 .then(|| format!("remove the quotes: {}", scalar.text))
         }
-        (Shape::List(items), Value::Scalar(scalar)) if matches!(items, Shape::Text) => match text {
+        (Shape::List(Shape::Text), Value::Scalar(scalar)) => match text {
             Some(text) if scalar.meaning == Meaning::Text && !text.contains(['"', '\\', '\n']) => {
                 let words: Vec<String> = text.split_whitespace().map(|word| format!("{word:?}")).collect();
                 Some(format!("write a list: [{}]", words.join(", ")))

@@ -38,11 +38,15 @@ pub(crate) struct Suggestion {
 pub(crate) fn for_unknown(wrong: &str, chain: &Chain<'_>) -> Option<Suggestion> {
     let names = || chain.here.fields.iter().map(|field| field.name);
     let same = names().find(|name| fold(name) == fold(wrong));
+    // `port` for `containerPort`: a required field that ends with what was written.
+    let required = || chain.here.fields.iter().filter(|field| field.is_required).map(|field| field.name);
+    let ending = || required().find(|name| wrong.len() > 2 && fold(name).ends_with(&fold(wrong)));
     let one_off = || names().find(|name| wrong.len() > 3 && distance(&fold(name), &fold(wrong)) == 1);
     let did_you_mean = |name| Suggestion { name: Some(name), hint: format!("did you mean {name}?") };
     let elsewhere = |hint| Suggestion { name: None, hint };
     let all = || (chain.here.fields.len() <= 12).then(|| names().collect::<Vec<_>>().join(", "));
     same.or_else(one_off)
+        .or_else(ending)
         .map(did_you_mean)
         .or_else(|| belongs_above(wrong, chain).or_else(|| belongs_below(wrong, chain)).map(elsewhere))
         .or_else(|| nearest(wrong, names()).map(did_you_mean))

@@ -102,18 +102,24 @@ fn open_quote(lines: &[Line<'_>]) -> Option<Mistake> {
     })
 }
 
-/// A word without `:` above a line that is indented deeper.
+/// A word without `:`, or without the space behind it, above the line where the parser stumbled.
 fn no_colon(lines: &[Line<'_>], number: usize) -> Option<Mistake> {
     let index = lines.iter().position(|line| line.number == number)?;
-    let above = lines[..index].last()?;
-    let is_word = above.key.is_none() && is_key(above.value) && !above.value.contains(':');
-    (is_word && lines[index].column > above.column).then(|| Mistake {
-        line: above.number,
-        column: above.column,
-        width: above.value.chars().count(),
-        message: "a field needs a `:` behind its name".to_owned(),
-        hint: Some("the lines below it, indented deeper, are its value".to_owned()),
-    })
+    let above = lines[..index].last().filter(|above| above.key.is_none())?;
+    let is_deeper = lines[index].column > above.column;
+    let (message, hint) = match above.value.split_once(':') {
+        Some((key, rest)) if is_key(key) && !rest.starts_with('/') => (
+            "a space must follow the `:` behind a field's name".to_owned(),
+            format!("put a space between `{key}:` and what follows it"),
+        ),
+        None if is_deeper && is_key(above.value) => (
+            "a field needs a `:` behind its name".to_owned(),
+            "the lines below it, indented deeper, are its value".to_owned(),
+        ),
+        _ => return None,
+    };
+    let width = above.value.chars().count();
+    Some(Mistake { line: above.number, column: above.column, width, message, hint: Some(hint) })
 }
 
 /// What the parser's own error means for the writer; `rest` is the line from the error on.
@@ -148,6 +154,13 @@ fn by_kind(
             let close = if *open == '[' { ']' } else { '}' };
             at(format!("`{open}` is opened and never closed"), Some(format!("close it with `{close}`")))
         }
+        ErrorKind::ExpectedFlowMappingSeparator | ErrorKind::ExpectedFlowSequenceSeparator => at(
+            format!("this is not YAML: {kind}"),
+            Some(
+                "most often a comma is missing at the end of the line before, or a bracket is not closed"
+                    .to_owned(),
+            ),
+        ),
         ErrorKind::RecursionLimitExceeded => at("nested too deeply: no manifest needs that".to_owned(), None),
         kind => at(format!("this is not YAML: {kind}"), None),
     }

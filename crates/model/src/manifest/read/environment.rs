@@ -64,6 +64,9 @@ pub(crate) fn env(report: &mut Report<'_, '_>, container: &Node) -> Vec<EnvVar> 
 
 /// Reads `valueFrom`, which has exactly one source.
 fn source(report: &mut Report<'_, '_>, from: &Node) -> Option<EnvValue> {
+    if from.scalar().is_some() {
+        return None;
+    }
     let given: Vec<&str> = SOURCES.into_iter().filter(|name| from.get(name).is_some()).collect();
     match given.as_slice() {
         [] => {
@@ -156,7 +159,7 @@ fn resource(report: &mut Report<'_, '_>, node: &Node) -> Option<EnvValue> {
 /// Reads `envFrom`.
 pub(crate) fn env_from(report: &mut Report<'_, '_>, container: &Node) -> Vec<EnvFrom> {
     let mut sources = Vec::new();
-    for node in container.list("envFrom") {
+    for node in container.list("envFrom").iter().filter(|node| node.scalar().is_none()) {
         let prefix = ruled(report, node, "prefix", names::env_name).unwrap_or_default().to_owned();
         let (source, reference) = match (node.get("configMapRef"), node.get("secretRef")) {
             (Some(_), Some(_)) => {

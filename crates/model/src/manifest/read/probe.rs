@@ -86,7 +86,7 @@ fn handler(
     possible: &[&'static str],
     grace_seconds: Option<u64>,
 ) -> Option<Handler> {
-    let node = parent.get(field)?;
+    let node = parent.get(field).filter(|node| node.scalar().is_none())?;
     let mut given = possible.iter().filter(|name| node.get(name).is_some());
     let Some(first) = given.next() else {
         let hint = format!("one of {}", possible.join(", "));

@@ -17,7 +17,7 @@ const MODE_RULE: &str = "must be a number between 0 and 0777 (octal), both inclu
 /// Reads the Pod's volumes.
 pub(crate) fn volumes(report: &mut Report<'_, '_>, spec: &Node) -> Vec<Volume> {
     let mut volumes: Vec<Volume> = Vec::new();
-    for node in spec.list("volumes") {
+    for node in spec.list("volumes").iter().filter(|node| node.scalar().is_none()) {
         let name = ruled(report, node, "name", names::dns_label).unwrap_or_default();
         if let Some(written) = node.get("name")
             && volumes.iter().any(|volume| !name.is_empty() && volume.name == name)
