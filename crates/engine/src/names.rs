@@ -78,7 +78,9 @@ fn resolv_conf_text(context: &PodContext, pod: &Pod) -> String {
         host: &std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
         systemd_resolved: systemd_resolved.as_deref(),
     });
-    for warning in made.warnings {
+    // Every Pod that says nothing has dnsPolicy ClusterFirst: no word about it.
+    let said = pod.spec.dns_policy != DnsPolicy::ClusterFirst;
+    for warning in made.warnings.into_iter().filter(|w| said || *w != resolv_conf::Warning::NoClusterDns) {
         let (reason, message) = ("DNSConfigForming", warning.to_string());
         context.report_event(Event { warning: true, reason, message, container: None });
     }

@@ -22,7 +22,7 @@ pub(crate) async fn perform(context: &Arc<PodContext>, action: &Action) -> Perfo
     match action {
         Action::PrepareVolumes { .. } => volumes::prepare(context),
         Action::CreateSandbox { attempt } => sandbox::create(context, *attempt).await,
-        Action::Pull { container, .. } => pull::pull(context, container).await,
+        Action::Pull { container, .. } => pull::pull(context, action, container).await,
         Action::Start { container, attempt, .. } => start::start(context, container, *attempt).await,
         Action::PostStart { container, attempt } => hooks::post_start(context, container, *attempt).await,
         Action::PreStop { container, attempt } => hooks::pre_stop(context, container, *attempt).await,

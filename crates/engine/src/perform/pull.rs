@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use image::{Image, Images, PullError, PullOptions, Reference};
-use lifecycle::{Done, Failure, Reason};
+use lifecycle::{Action, Done, Failure, Reason};
 use model::pod::ImagePullPolicy;
 
 use super::{Performed, chain, failed, stuck};
@@ -12,9 +12,9 @@ use crate::clock;
 use crate::control_plane::ReportKind;
 use crate::pod::{Change, PodContext};
 
-pub(super) async fn pull(context: &Arc<PodContext>, name: &str) -> Performed {
+pub(super) async fn pull(context: &Arc<PodContext>, action: &Action, name: &str) -> Performed {
     let begun = clock::now().boot_nanos;
-    match obtain(context, name).await {
+    match obtain(context, action, name).await {
         Ok((image, pulled)) => {
             let image_id = image.image_id().to_owned();
             let size_bytes = image.size_bytes;
@@ -28,7 +28,11 @@ pub(super) async fn pull(context: &Arc<PodContext>, name: &str) -> Performed {
 }
 
 /// The image, and whether it was pulled for this.
-async fn obtain(context: &Arc<PodContext>, name: &str) -> Result<(Image, bool), Failure> {
+async fn obtain(
+    context: &Arc<PodContext>,
+    action: &Action,
+    name: &str,
+) -> Result<(Image, bool), Failure> {
     let pod = context.pod();
     let Some(container) = pod.spec.container(name) else {
         return Err(stuck(Reason::ErrImagePull, format!("the Pod has no container {name}")));
@@ -38,10 +42,7 @@ async fn obtain(context: &Arc<PodContext>, name: &str) -> Result<(Image, bool), 
     })?;
     let images = &context.node.images;
     if Images::is_builtin(&reference) {
-        let image = images.ensure_builtin(programs::TOOLBOX, toolbox::APPLETS);
-        return image
-            .map(|image| (image, false))
-            .map_err(|error| failed(Reason::ErrImagePull, chain(&error)));
+        return Ok((builtin(images.clone()).await?, false));
     }
     if container.image_pull_policy != ImagePullPolicy::Always {
         match images.find(&reference) {
@@ -58,6 +59,9 @@ async fn obtain(context: &Arc<PodContext>, name: &str) -> Result<(Image, bool), 
             Err(error) => return Err(stuck(Reason::ErrImagePull, chain(&error))),
         }
     }
+    if let Some(event) = action.event(&pod) {
+        context.report_event(event);
+    }
     let progress = Arc::new(Reporting {
         context: Arc::clone(context),
         what: format!("pull {}", container.image),
@@ -66,6 +70,15 @@ async fn obtain(context: &Arc<PodContext>, name: &str) -> Result<(Image, bool), 
     });
     let pulled = images.pull(&reference, &PullOptions::default(), progress).await;
     pulled.map(|image| (image, true)).map_err(|error| pull_failure(&container.image, &error))
+}
+
+/// The built-in image, made at its first use.
+async fn builtin(images: Images) -> Result<Image, Failure> {
+    let refused = |error: &dyn std::error::Error| failed(Reason::ErrImagePull, chain(error));
+    tokio::task::spawn_blocking(move || images.ensure_builtin(programs::TOOLBOX, toolbox::APPLETS))
+        .await
+        .map_err(|error| refused(&error))?
+        .map_err(|error| refused(&error))
 }
 
 fn pull_failure(image: &str, error: &PullError) -> Failure {

@@ -38,6 +38,13 @@ impl PodDirectories {
         }
     }
 
+    /// Makes them, for root's eyes only.
+    pub(super) fn create(&self) -> std::io::Result<()> {
+        use std::os::unix::fs::DirBuilderExt;
+        let make = |path: &PathBuf| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        make(&self.data).and_then(|()| make(&self.run))
+    }
+
     /// The log of one incarnation, `CONTAINER/ATTEMPT.log`.
     pub(crate) fn log(&self, container: &str, attempt: u32) -> PathBuf {
         self.logs.join(container).join(format!("{attempt}.log"))

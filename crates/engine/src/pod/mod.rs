@@ -133,11 +133,7 @@ impl PodTask {
                 task.abort();
             }
         }
-        let pod = self.context.pod();
         for action in &decision.actions {
-            if let Some(event) = action.event(&pod) {
-                self.context.report_event(event);
-            }
             let handle = self.begin(action.clone());
             self.in_flight.insert(action.clone(), handle);
         }
@@ -154,7 +150,7 @@ impl PodTask {
         tokio::spawn(async move {
             let (result, change) = match task.await {
                 Ok(performed) => performed,
-                Err(ended) => (Err(given_up(&ended)), Change::Nothing),
+                Err(ended) => (Err(given_up(&action, &ended)), Change::Nothing),
             };
             // The receiver lives as long as the Pod's task; without it nobody asks for the completion.
             let _ = completed.send(Completion { action, result, change }).await;
@@ -227,7 +223,10 @@ impl PodTask {
     }
 
     fn begin_checkpoint(&mut self) {
-        match Checkpoint::create(&self.context.directories.data, &self.context.pod()) {
+        let directories = &self.context.directories;
+        let made =
+            directories.create().and_then(|()| Checkpoint::create(&directories.data, &self.context.pod()));
+        match made {
             Ok(checkpoint) => self.checkpoint = Some(checkpoint),
             Err(error) => self.warn_of_checkpoint(&error),
         }
@@ -265,11 +264,24 @@ fn may_be_interrupted(action: &Action) -> bool {
 }
 
 /// An action that ended without a result of its own.
-fn given_up(ended: &tokio::task::JoinError) -> Failure {
-    let message = if ended.is_cancelled() {
-        "given up, as it is no longer wanted".to_owned()
-    } else {
-        format!("podling itself failed in it: {ended}")
+fn given_up(action: &Action, ended: &tokio::task::JoinError) -> Failure {
+    if ended.is_cancelled() {
+        let message = "given up, as it is no longer wanted".to_owned();
+        return Failure { reason: Reason::Canceled, message, retry: Retry::Backoff };
+    }
+    let reason = match action {
+        Action::PrepareVolumes { .. } => Reason::FailedMount,
+        Action::CreateSandbox { .. } => Reason::FailedCreatePodSandBox,
+        Action::Pull { .. } => Reason::ErrImagePull,
+        Action::Start { .. } => Reason::CreateContainerError,
+        Action::PostStart { .. } => Reason::FailedPostStartHook,
+        Action::PreStop { .. } => Reason::FailedPreStopHook,
+        Action::Probe { .. } => Reason::ProbeError,
+        Action::Signal { .. }
+        | Action::Kill { .. }
+        | Action::RemoveSandbox { .. }
+        | Action::RemoveVolumes => Reason::FailedKillPod,
     };
-    Failure { reason: Reason::Canceled, message, retry: Retry::Backoff }
+    let message = format!("podling itself failed in it, please report this: {ended}");
+    Failure { reason, message, retry: Retry::Backoff }
 }
