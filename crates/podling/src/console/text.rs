@@ -111,17 +111,17 @@ fn sentence(told: &Told<'_>, palette: Palette) -> Option<String> {
             false => format!("{container} waits: {reason}: {message}"),
         },
         Told::Ready { pod, pod_ips } => match pod_ips.first() {
-            Some(ip) => palette.success(format_args!("{pod} is ready at {ip}")),
-            None => palette.success(format_args!("{pod} is ready")),
+            Some(ip) => palette.success(format_args!("{} is ready at {ip}", short(pod))),
+            None => palette.success(format_args!("{} is ready", short(pod))),
         },
-        Told::NotReady { pod } => palette.warning(format_args!("{pod} is not ready any more")),
+        Told::NotReady { pod } => palette.warning(format_args!("{} is not ready any more", short(pod))),
         Told::Stuck { cause, .. } => format!("waiting: {cause}"),
         Told::Finished { pod, phase, reason, message } => {
             let why = [*reason, *message].into_iter().flatten().collect::<Vec<_>>().join(": ");
             let why = if why.is_empty() { why } else { format!(" ({why})") };
             match *phase {
-                "Succeeded" => palette.success(format_args!("{pod} succeeded{why}")),
-                _ => palette.failure(format_args!("{pod} failed{why}")),
+                "Succeeded" => palette.success(format_args!("{} succeeded{why}", short(pod))),
+                _ => palette.failure(format_args!("{} failed{why}", short(pod))),
             }
         }
         Told::Stopping { why, at_once: false } => format!("stopping: {why}"),
@@ -140,21 +140,26 @@ fn kubernetes_event(
     message: &str,
     palette: Palette,
 ) -> Option<String> {
-    // The exit, with the restart delay, says the same.
-    let is_told_otherwise = matches!(reason, "BackOff");
-    match (warning, reason) {
-        _ if is_told_otherwise => None,
-        (true, _) => {
-            let whose = container.map(|name| format!("{name}: ")).unwrap_or_default();
-            Some(format!("{} {whose}{message}", palette.warning(format_args!("{reason}:"))))
-        }
-        (false, "Pulling" | "SandboxChanged") => Some(message.to_owned()),
-        (false, _) => None,
+    let whose = container.map(|name| format!("{name}: ")).unwrap_or_default();
+    match reason {
+        // The wait that follows the exit says the same.
+        "BackOff" => None,
+        // What every Pod without a dnsPolicy would be told.
+        "DNSConfigForming" => None,
+        _ if warning => Some(format!("{} {whose}{message}", palette.warning(format_args!("{reason}:")))),
+        "SandboxChanged" => Some(message.to_owned()),
+        _ => None,
     }
 }
 
+/// The Pod's name, with its namespace only when that is not the default one.
+fn short(pod: &str) -> &str {
+    pod.strip_prefix("default/").unwrap_or(pod)
+}
+
 fn exited(told: &Told<'_>, palette: Palette) -> String {
-    let Told::Exited { container, role, init, code, signal, reason, message, ran_ms, .. } = told else {
+    let Told::Exited { container, role, init, code, signal, reason, message, ran_ms, is_stopped, .. } = told
+    else {
         return String::new();
     };
     let ran = ran_ms.map(|ms| human::duration(Duration::from_secs_f64(ms / 1e3)));
@@ -163,6 +168,14 @@ fn exited(told: &Told<'_>, palette: Palette) -> String {
         return format!("init {index}/{total} {container} done{after}");
     }
     let after = ran.map(|ran| format!(" after {ran}")).unwrap_or_default();
+    if *is_stopped && *reason != "OOMKilled" {
+        return match (code, signal) {
+            // It was given the time to end, and did not take it.
+            (_, Some(9)) => format!("{container} did not stop in time and was killed{after}"),
+            (0, _) => format!("{container} stopped{after}"),
+            (code, _) => format!("{container} stopped with code {code}{after}"),
+        };
+    }
     let how = match (*reason, signal) {
         ("OOMKilled", _) => "was killed: out of memory (OOMKilled)".to_owned(),
         ("StartError", _) => "could not be started".to_owned(),

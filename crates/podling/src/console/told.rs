@@ -28,7 +28,7 @@ pub(crate) enum Told<'a> {
     Status { pod: &'a str, phase: &'a str, ready: bool, pod_ips: &'a [String], cause: Option<&'a str> },
     /// A container was started.
     Started { pod: &'a str, container: &'a str, role: Role, attempt: u32 },
-    /// A container ended. `last` is false when it will be started again.
+    /// A container ended; `is_stopped` when it was asked to, because the work is done or podling stops.
     Exited {
         pod: &'a str,
         container: &'a str,
@@ -40,6 +40,8 @@ pub(crate) enum Told<'a> {
         reason: &'a str,
         message: Option<&'a str>,
         ran_ms: Option<f64>,
+        #[serde(rename = "stopped")]
+        is_stopped: bool,
     },
     /// A container waits for something that is not just its turn.
     Waiting { pod: &'a str, container: &'a str, reason: &'a str, message: &'a str },

@@ -9,7 +9,7 @@
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -64,9 +64,7 @@ impl Place {
             .map_err(|error| Failure::io("write", record.run_dir.join("run.json"))(error.into()))?;
         let mut locks = Vec::new();
         for directory in record.directories() {
-            let runs = directory.parent().unwrap_or(directory);
-            make_directory(runs)?;
-            let _guard = lock_all(runs)?;
+            let _guard = lock_all(directory.parent().unwrap_or(directory))?;
             make_directory(directory)?;
             locks.extend(try_lock(&directory.join("lock"))?);
             let file = directory.join("run.json");
@@ -100,12 +98,18 @@ impl Place {
         Ok(dead)
     }
 
-    /// Removes the directories with all in them, and the parents that are empty then. Goes on after an error.
+    /// Removes the directories with all in them, and `runs` with the last of them. Goes on after an error.
     pub(crate) fn remove(self) -> Vec<Failure> {
         let mut failures = Vec::new();
         for directory in self.record.directories() {
+            let runs = directory.parent().unwrap_or(directory);
+            // Without the lock only `runs` itself stays.
+            let guard = lock_all(runs).map_err(|failure| failures.push(failure));
             if let Err(error) = linux::tree::remove(directory) {
                 failures.push(Failure::io("remove the directory", directory)(error));
+            }
+            if guard.is_ok() {
+                remove_if_last(runs);
             }
         }
         failures
@@ -158,12 +162,36 @@ fn make_directory(path: &Path) -> Result<(), Failure> {
         .map_err(Failure::io("make the directory", path))
 }
 
-/// The lock under which runs are created and claimed. It is held for microseconds.
+/// The lock under which runs are created, claimed and removed. Makes `runs` when it is missing: the last run to
+/// end removes it, also while this one waits for its lock, and a lock on a removed file is none.
 fn lock_all(runs: &Path) -> Result<File, Failure> {
     let path = runs.join(".lock");
-    let file = open_lock(&path)?;
-    flock(&file, FlockOperation::LockExclusive).map_err(|errno| Failure::io("lock", path)(errno.into()))?;
-    Ok(file)
+    loop {
+        make_directory(runs)?;
+        let file = match open_lock(&path) {
+            Err(Failure::Io { source, .. }) if source.kind() == ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
+        flock(&file, FlockOperation::LockExclusive)
+            .map_err(|errno| Failure::io("lock", &path)(errno.into()))?;
+        let held = file.metadata().map_err(Failure::io("look at", &path))?;
+        match fs::metadata(&path) {
+            Ok(named) if named.ino() == held.ino() => return Ok(file),
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(Failure::io("look at", &path)(error));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Removes `runs`, whose lock is held, unless another run is in it. A refusal is no error: somebody uses it.
+fn remove_if_last(runs: &Path) {
+    let is_last =
+        fs::read_dir(runs).is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name() == ".lock"));
+    if is_last && fs::remove_file(runs.join(".lock")).is_ok() {
+        let _ = fs::remove_dir(runs);
+    }
 }
 
 /// The lock of a run, if nobody has it.
@@ -212,6 +240,8 @@ mod tests {
         fs::create_dir_all(record.data_dir.join("pods/x")).unwrap();
         assert!(place.remove().is_empty());
         assert!(!record.data_dir.exists() && !record.run_dir.exists());
+        assert_eq!(fs::read_dir(base.path().join("data")).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(base.path().join("run")).unwrap().count(), 0);
     }
 
     #[test]

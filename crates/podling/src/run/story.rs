@@ -1,10 +1,10 @@
 //! From changes of a Pod's status to what is told of them. Pure.
 
 use lifecycle::Transition;
-use lifecycle::status::{Phase, Status};
+use lifecycle::status::{ContainerState, ContainerStatus, Phase, Status};
 
 use super::cast::Cast;
-use crate::console::Told;
+use crate::console::{Role, Told};
 
 /// The container that ended with this change: all that it printed is there by now.
 pub(super) fn ended_container(transition: &Transition) -> Option<&str> {
@@ -19,15 +19,15 @@ pub(super) fn tell<'a>(
     transition: &'a Transition,
     cast: &Cast,
     uid: &str,
-    full_name: &'a str,
-    name: &'a str,
+    pod: &'a str,
     status: &'a Status,
+    is_stopping: bool,
 ) -> Option<Told<'a>> {
     Some(match transition {
         Transition::InitDone { container, took_nanos, .. } => {
             let member = cast.find(uid, container)?;
             Told::Exited {
-                pod: full_name,
+                pod,
                 container,
                 role: member.role,
                 init: cast.place_among_init(member),
@@ -36,11 +36,12 @@ pub(super) fn tell<'a>(
                 reason: "Completed",
                 message: None,
                 ran_ms: Some(millis(*took_nanos)),
+                is_stopped: false,
             }
         }
         Transition::Started { container, restart_count } => {
             let role = cast.find(uid, container)?.role;
-            Told::Started { pod: full_name, container, role, attempt: *restart_count }
+            Told::Started { pod, container, role, attempt: *restart_count }
         }
         Transition::Exited { container, terminated } => {
             let member = cast.find(uid, container)?;
@@ -48,7 +49,7 @@ pub(super) fn tell<'a>(
                 .started_at_wall_nanos
                 .and_then(|started| u64::try_from(terminated.finished_at_wall_nanos - started).ok());
             Told::Exited {
-                pod: full_name,
+                pod,
                 container,
                 role: member.role,
                 init: cast.place_among_init(member),
@@ -57,20 +58,29 @@ pub(super) fn tell<'a>(
                 reason: terminated.reason.as_str(),
                 message: terminated.message.as_deref(),
                 ran_ms: ran_nanos.map(millis),
+                is_stopped: is_stopping || (member.role == Role::Sidecar && is_over(status)),
             }
         }
         Transition::Waiting { container, reason, message } => {
-            Told::Waiting { pod: full_name, container, reason, message }
+            Told::Waiting { pod, container, reason, message }
         }
-        Transition::Ready => Told::Ready { pod: name, pod_ips: &status.pod_ips },
-        Transition::NotReady => Told::NotReady { pod: name },
+        Transition::Ready => Told::Ready { pod, pod_ips: &status.pod_ips },
+        // A Pod whose work is done is not ready, and nobody misses it.
+        Transition::NotReady if is_over(status) => return None,
+        Transition::NotReady => Told::NotReady { pod },
         Transition::Finished(phase) => Told::Finished {
-            pod: name,
+            pod,
             phase: phase_name(*phase),
             reason: status.reason.as_deref(),
             message: status.message.as_deref(),
         },
     })
+}
+
+/// Whether the Pod's work is done: what still runs is stopped, and that is how it should be.
+fn is_over(status: &Status) -> bool {
+    let is_ended = |container: &ContainerStatus| matches!(container.state, ContainerState::Terminated(_));
+    status.phase.is_terminal() || status.container_statuses.iter().all(is_ended)
 }
 
 /// The phase as Kubernetes writes it.

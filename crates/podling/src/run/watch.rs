@@ -27,8 +27,6 @@ struct WatchedPod {
     uid: String,
     /// `namespace/name`, as reports carry it.
     full_name: String,
-    /// How people call it.
-    name: String,
     status: Option<Status>,
     /// The cause why it is not what was asked, and since when.
     cause: Option<(String, Instant)>,
@@ -68,7 +66,6 @@ impl Watch {
         let watched = |(uid, full_name): &(String, String)| WatchedPod {
             uid: uid.clone(),
             full_name: full_name.clone(),
-            name: full_name.rsplit('/').next().unwrap_or(full_name).to_owned(),
             status: None,
             cause: None,
             is_cause_told: false,
@@ -157,7 +154,7 @@ impl Watch {
     /// Tells what changed; a container's last lines before its end.
     async fn take_status(&mut self, index: usize, at: Duration, new: Status) {
         let pod = &mut self.pods[index];
-        let (uid, full_name, name) = (pod.uid.clone(), pod.full_name.clone(), pod.name.clone());
+        let (uid, full_name) = (pod.uid.clone(), pod.full_name.clone());
         let old = pod.status.replace(new.clone());
         let is_stopping = self.ending.is_some();
         pod.take_cause(&new, is_stopping);
@@ -176,7 +173,7 @@ impl Watch {
             if let Some(container) = story::ended_container(&transition) {
                 self.finish_logs(&uid, Some(container)).await;
             }
-            let told = story::tell(&transition, &self.cast, &uid, &full_name, &name, &new);
+            let told = story::tell(&transition, &self.cast, &uid, &full_name, &new, is_stopping);
             if let Some(told) = told
                 && !(is_stopping && matches!(told, Told::NotReady { .. } | Told::Waiting { .. }))
                 && let Err(error) = self.console.tell(at, &told)

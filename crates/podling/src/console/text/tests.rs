@@ -27,7 +27,7 @@ fn lines_stand_behind_names_of_equal_width() {
     console.expect_names(["web".to_owned(), "log-follower".to_owned()]);
     console.line(&line("web", b"hello")).unwrap();
     console.line(&line("log-follower", b"there \xff")).unwrap();
-    console.tell(&Told::NotReady { pod: "web" }).unwrap();
+    console.tell(&Told::NotReady { pod: "default/web" }).unwrap();
     assert_eq!(console.out, b"         web | hello\nlog-follower | there \xff\n");
     assert_eq!(printed(&console.err), "     podling | web is not ready any more\n");
 }
@@ -53,6 +53,7 @@ fn ends_are_told_in_one_sentence() {
         reason,
         message,
         ran_ms: Some(40.0),
+        is_stopped: false,
     };
     let cases = [
         (exited(Role::Init, Some((1, 3)), 0, None, "Completed", None), "init 1/3 c done in 40 ms"),
@@ -76,7 +77,7 @@ fn ends_are_told_in_one_sentence() {
 }
 
 #[test]
-fn only_events_that_warn_or_explain_a_wait_are_told() {
+fn only_events_that_warn_and_are_not_told_otherwise_are_told() {
     let event = |warning, reason| Told::KubernetesEvent {
         pod: "p",
         container: Some("c"),
@@ -86,6 +87,6 @@ fn only_events_that_warn_or_explain_a_wait_are_told() {
     };
     assert_eq!(sentence(&event(false, "Created"), Palette::plain()), None);
     assert_eq!(sentence(&event(true, "BackOff"), Palette::plain()), None);
-    assert_eq!(sentence(&event(false, "Pulling"), Palette::plain()).unwrap(), "what happened");
+    assert_eq!(sentence(&event(false, "Pulling"), Palette::plain()), None);
     assert_eq!(sentence(&event(true, "Unhealthy"), Palette::plain()).unwrap(), "Unhealthy: c: what happened");
 }
