@@ -16,38 +16,25 @@ use crate::pod::{KeyedObject, Meta, ObjectKind, Pod};
 const TAKEN: [(&str, &Type); 3] =
     [("Pod", &fields::POD), ("ConfigMap", &fields::CONFIG_MAP), ("Secret", &fields::SECRET)];
 
+const TEMPLATE: &str =
+    "its Pod is what stands under spec.template: give it `apiVersion: v1`, `kind: Pod` and a name";
+const OUTSIDE: &str = "to reach a Pod from outside, declare ports[].hostPort";
+const OTHER_VOLUME: &str = "for a try, use an emptyDir or hostPath volume";
+
 /// Kinds that are valid Kubernetes and not taken, with what to do instead where there is something.
 const NOT_TAKEN: &[(&str, &str)] = &[
-    (
-        "Deployment",
-        "its Pod is what stands under spec.template: give it `apiVersion: v1`, `kind: Pod` and a name",
-    ),
-    (
-        "StatefulSet",
-        "its Pod is what stands under spec.template: give it `apiVersion: v1`, `kind: Pod` and a name",
-    ),
-    (
-        "DaemonSet",
-        "its Pod is what stands under spec.template: give it `apiVersion: v1`, `kind: Pod` and a name",
-    ),
-    (
-        "ReplicaSet",
-        "its Pod is what stands under spec.template: give it `apiVersion: v1`, `kind: Pod` and a name",
-    ),
-    (
-        "ReplicationController",
-        "its Pod is what stands under spec.template: give it `apiVersion: v1`, `kind: Pod` and a name",
-    ),
-    ("Job", "its Pod is what stands under spec.template: give it `apiVersion: v1`, `kind: Pod` and a name"),
+    ("Deployment", TEMPLATE),
+    ("StatefulSet", TEMPLATE),
+    ("DaemonSet", TEMPLATE),
+    ("ReplicaSet", TEMPLATE),
+    ("ReplicationController", TEMPLATE),
+    ("Job", TEMPLATE),
     ("CronJob", "its Pod is what stands under spec.jobTemplate.spec.template"),
     ("PodTemplate", "its Pod is what stands under template"),
-    (
-        "Service",
-        "containers of one Pod reach each other by localhost; to reach a Pod from outside, declare ports[].hostPort",
-    ),
-    ("Ingress", "to reach a Pod from outside, declare ports[].hostPort"),
-    ("PersistentVolumeClaim", "for a try, use an emptyDir or hostPath volume"),
-    ("PersistentVolume", "for a try, use an emptyDir or hostPath volume"),
+    ("Service", OUTSIDE),
+    ("Ingress", OUTSIDE),
+    ("PersistentVolumeClaim", OTHER_VOLUME),
+    ("PersistentVolume", OTHER_VOLUME),
     ("Namespace", "a namespace needs no object: write metadata.namespace into the Pod"),
     ("ServiceAccount", ""),
     ("Role", ""),
@@ -203,12 +190,13 @@ impl Reading {
         let mut report = self.report(source, root, "");
         let looks_like_containers = node.items().iter().any(|item| item.get("image").is_some());
         let message = "a manifest begins with apiVersion, kind, metadata and spec; this does not".to_owned();
+        const HEAD: &str = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: my-pod\nspec:\n  containers:\n  - ";
         let hint = if looks_like_containers {
-            "this looks like a list of containers; put around it:\napiVersion: v1\nkind: Pod\nmetadata:\n  name: my-pod\nspec:\n  containers:\n  - ..."
+            format!("this looks like a list of containers; put around it:\n{HEAD}...")
         } else {
-            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: my-pod\nspec:\n  containers:\n  - name: main\n    image: busybox"
+            format!("{HEAD}name: main\n    image: busybox")
         };
-        report.add(Target::Value(node), ProblemKind::Incomplete, message, Some(hint.to_owned()));
+        report.add(Target::Value(node), ProblemKind::Incomplete, message, Some(hint));
     }
 
     /// A part of a manifest: says what is missing, and what is wrong inside.
