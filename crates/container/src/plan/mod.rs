@@ -26,6 +26,7 @@ use shim::plan::{
 
 use crate::devices::{self, Allowlist};
 use crate::seccomp::FilterCache;
+use crate::sysctls::{self, OwnNamespaces, SysctlError};
 use crate::{ContainerRequest, SandboxSpec, limits};
 
 pub(crate) use process::exec;
@@ -83,8 +84,12 @@ pub fn container(request: &ContainerRequest, context: &Context<'_>) -> Result<Co
     })
 }
 
-/// Plans a sandbox.
-pub fn sandbox(spec: &SandboxSpec) -> SandboxPlan {
+/// Plans a sandbox. The error names a sysctl that is not its own to set.
+pub fn sandbox(spec: &SandboxSpec) -> Result<SandboxPlan, SysctlError> {
+    let own = OwnNamespaces { network: !spec.host_network, ipc: !spec.host_ipc, uts: !spec.host_network };
+    for name in spec.sysctls.keys() {
+        sysctls::check(name, own)?;
+    }
     let mut new_namespaces = 0;
     let own = [
         (!spec.host_network, clone::NEW_NETWORK | clone::NEW_UTS),
@@ -106,14 +111,14 @@ pub fn sandbox(spec: &SandboxSpec) -> SandboxPlan {
             gid: None,
         });
     }
-    SandboxPlan {
+    Ok(SandboxPlan {
         limits: spec.resources.as_ref().map(limits::from_resources).unwrap_or_default(),
         new_namespaces,
         hostname: (!spec.host_network && !spec.hostname.is_empty()).then(|| spec.hostname.clone()),
         domainname: spec.domainname.clone().filter(|_| !spec.host_network),
         sysctls: spec.sysctls.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         tmpfs,
-    }
+    })
 }
 
 /// Which namespaces are made and which are joined. Those that a Pod's containers share are the sandbox's.
@@ -189,7 +194,14 @@ fn operations(
     let paths = |paths: &Option<Vec<String>>| paths.iter().flatten().map(PathBuf::from).collect::<Vec<_>>();
     operations.extend(paths(linux.readonly_paths()).into_iter().map(Operation::ReadOnly));
     operations.extend(paths(linux.masked_paths()).into_iter().map(Operation::Mask));
+    let has = |kind| linux.namespaces().iter().flatten().any(|namespace| namespace.typ() == kind);
+    let own = OwnNamespaces {
+        network: has(LinuxNamespaceType::Network),
+        ipc: has(LinuxNamespaceType::Ipc),
+        uts: has(LinuxNamespaceType::Uts),
+    };
     for (name, value) in linux.sysctl().iter().flatten() {
+        sysctls::check(name, own).map_err(|error| error.to_string())?;
         operations.push(Operation::Sysctl { name: name.clone(), value: value.clone() });
     }
     if spec.root().as_ref().and_then(|root| root.readonly()).unwrap_or(false) {

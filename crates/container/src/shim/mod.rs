@@ -114,6 +114,8 @@ impl Shim {
 
     /// Makes the Pod's namespaces and starts pause in them.
     pub async fn create_sandbox(&self, sandbox: SandboxSpec) -> Result<Sandbox, Error> {
+        let plan = plan::sandbox(&sandbox)
+            .map_err(|error| Error::Spec { key: sandbox.key.clone(), reason: error.to_string() })?;
         let pause =
             programs::pause().and_then(|pause| Ok(pause.try_clone_to_owned()?)).map_err(|source| {
                 Error::Shim {
@@ -122,8 +124,7 @@ impl Shim {
                     source,
                 }
             })?;
-        let request =
-            Request::CreateSandbox { key: sandbox.key.clone(), plan: Box::new(plan::sandbox(&sandbox)) };
+        let request = Request::CreateSandbox { key: sandbox.key.clone(), plan: Box::new(plan) };
         let (reply, mut descriptors) = self.connection.ask(request, vec![pause]).await?;
         let (Reply::Sandbox { pause_pid, created_at }, Some(netns)) = (reply, descriptors.pop()) else {
             return Err(self.connection.nonsense("CreateSandbox"));

@@ -34,7 +34,9 @@ pub(super) fn mount(overlay: &Overlay) -> Result<OwnedFd, StartError> {
     }
     // A volatile overlay whose machine crashed leaves this mark and refuses to be mounted again, because what was
     // written may be lost. A container's writable layer promises no more than that.
-    let _ = std::fs::remove_dir(overlay.work.join("work/incompat/volatile"));
+    let mark = overlay.work.join("work/incompat/volatile");
+    let _ = std::fs::remove_file(mark.join("dirty"));
+    let _ = std::fs::remove_dir(mark);
     let root = match layer_by_layer(overlay) {
         Ok(root) => {
             attach_on_host(&root, &overlay.target).attempt(Step::Rootfs, describe)?;
