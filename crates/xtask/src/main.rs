@@ -2,6 +2,7 @@
 //!
 //! They know podling from the outside only: its source files, its tests and its built program.
 
+mod bench;
 mod command;
 mod deny;
 mod failure;
@@ -31,6 +32,8 @@ enum Task {
     Test(test::Arguments),
     /// Run the privileged and end-to-end tests in a machine with Debian's kernel and cgroup v2.
     Vm(vm::Arguments),
+    /// Measure podling beside the kernel's floor and podman.
+    Bench(bench::Arguments),
     /// Install the Debian packages that the tests need.
     Setup,
     /// Check the rules of the house that no compiler knows.
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Test(arguments) => test::run(&arguments),
         Task::Vm(arguments) => vm::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Setup => setup::run(),
         Task::Tidy => tidy::run(),
         Task::Images(arguments) => images::run(&arguments),

@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         Some(line) => format!("cd {}\n{line}\n", workspace::root().display()),
         None => {
             images::run(&images::Arguments::default())?;
-            command::run(&mut test::cargo(["build", "--workspace", "--bins"]))?;
+            command::run(&mut test::cargo(["build", "--package", "podling"]))?;
             suite::script(&suite::find(arguments.filter.as_deref())?, &arguments.arguments)
         }
     };
