@@ -108,8 +108,9 @@ impl Shim {
         Ok(None)
     }
 
-    /// Takes the cgroup from an earlier attempt that has ended. Its last processes are killed, because the shim is
-    /// about to count and limit the new one's.
+    /// Takes the cgroup from an earlier attempt that has ended. It is made anew: its last processes and its counters
+    /// are not the new one's, and Linux 6.14 to 6.18 kill whatever is cloned into a cgroup that `cgroup.kill` was once
+    /// written to.
     pub(super) fn take_over_cgroup(&mut self, path: &str) -> Result<(), StartError> {
         for (key, other) in &mut self.containers {
             if other.cgroup.path() != path || !other.owns_cgroup {
@@ -119,8 +120,13 @@ impl Shim {
                 let message = format!("container {key} still runs in cgroup {path}");
                 return Err(refusal(StartErrorKind::Conflict, message));
             }
-            let _ = other.cgroup.kill_all();
             other.owns_cgroup = false;
+            other
+                .cgroup
+                .kill_all()
+                .and_then(|()| other.cgroup.remove(EMPTY_TIMEOUT))
+                .map_err(io::Error::other)
+                .attempt(Step::Cgroup, || format!("clear cgroup {path} of {key}"))?;
         }
         Ok(())
     }
