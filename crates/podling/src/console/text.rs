@@ -106,17 +106,19 @@ fn sentence(told: &Told<'_>, palette: Palette) -> Option<String> {
         Told::Started { container, attempt: 0, .. } => format!("{container} started"),
         Told::Started { container, attempt, .. } => format!("{container} started again (restart {attempt})"),
         Told::Exited { .. } => exited(told, palette),
-        Told::Waiting { container, reason, message, .. } => match message.is_empty() {
-            true => format!("{container} waits: {reason}"),
-            false => format!("{container} waits: {reason}: {message}"),
-        },
+        Told::Waiting { container, restart_delay: Some(delay), last_code, .. } => {
+            let why = last_code.map(|code| format!(" because it ended with code {code}")).unwrap_or_default();
+            format!("{container}: restarting in {delay}{why}")
+        }
+        Told::Waiting { container, reason, message, .. } => format!("{container} waits: {reason}: {message}"),
         Told::Ready { pod, pod_ips } => match pod_ips.first() {
             Some(ip) => palette.success(format_args!("{} is ready at {ip}", short(pod))),
             None => palette.success(format_args!("{} is ready", short(pod))),
         },
         Told::NotReady { pod } => palette.warning(format_args!("{} is not ready any more", short(pod))),
         Told::Stuck { cause, .. } => format!("waiting: {cause}"),
-        Told::Finished { pod, phase, reason, message } => {
+        Told::Finished { pod, is_stopped: true, .. } => format!("{} stopped", short(pod)),
+        Told::Finished { pod, phase, reason, message, .. } => {
             let why = [*reason, *message].into_iter().flatten().collect::<Vec<_>>().join(": ");
             let why = if why.is_empty() { why } else { format!(" ({why})") };
             match *phase {
@@ -142,8 +144,8 @@ fn kubernetes_event(
 ) -> Option<String> {
     let whose = container.map(|name| format!("{name}: ")).unwrap_or_default();
     match reason {
-        // The wait that follows the exit says the same.
-        "BackOff" => None,
+        // The wait or the end that follows says the same.
+        "BackOff" | "Failed" | "FailedMount" | "FailedCreatePodSandBox" => None,
         // What every Pod without a dnsPolicy would be told.
         "DNSConfigForming" => None,
         _ if warning => Some(format!("{} {whose}{message}", palette.warning(format_args!("{reason}:")))),

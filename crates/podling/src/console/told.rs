@@ -44,15 +44,30 @@ pub(crate) enum Told<'a> {
         is_stopped: bool,
     },
     /// A container waits for something that is not just its turn.
-    Waiting { pod: &'a str, container: &'a str, reason: &'a str, message: &'a str },
+    Waiting {
+        pod: &'a str,
+        container: &'a str,
+        reason: &'a str,
+        message: &'a str,
+        /// For a restart: how long it is put off, as people say it, and how the last one ended.
+        restart_delay: Option<String>,
+        last_code: Option<i32>,
+    },
     /// The Pod became Ready.
     Ready { pod: &'a str, pod_ips: &'a [String] },
     /// The Pod is no longer Ready, and does not end.
     NotReady { pod: &'a str },
     /// A Pod is not getting on; told when it has lasted for a while.
     Stuck { pod: &'a str, cause: &'a str },
-    /// The Pod's phase became terminal.
-    Finished { pod: &'a str, phase: &'a str, reason: Option<&'a str>, message: Option<&'a str> },
+    /// The Pod's phase became terminal; `is_stopped` when podling had been asked to stop it.
+    Finished {
+        pod: &'a str,
+        phase: &'a str,
+        reason: Option<&'a str>,
+        message: Option<&'a str>,
+        #[serde(rename = "stopped")]
+        is_stopped: bool,
+    },
     /// podling stops the Pods.
     Stopping { why: String, at_once: bool },
     /// Long work goes on.

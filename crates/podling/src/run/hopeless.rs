@@ -16,9 +16,10 @@ pub(super) fn status(status: &Status) -> Option<String> {
 fn container(container: &ContainerStatus) -> Option<String> {
     let ContainerState::Waiting { reason, message } = &container.state else { return None };
     let why = match reason {
-        WaitingReason::ContainerCreating | WaitingReason::PodInitializing => return None,
         // It will be started again, and fail in the same way, when it was its start that failed.
-        WaitingReason::CrashLoopBackOff => {
+        WaitingReason::ContainerCreating
+        | WaitingReason::PodInitializing
+        | WaitingReason::CrashLoopBackOff => {
             let last = container.last_state.as_ref()?;
             if last.reason != TerminatedReason::StartError {
                 return None;

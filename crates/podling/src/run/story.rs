@@ -1,10 +1,12 @@
 //! From changes of a Pod's status to what is told of them. Pure.
 
+use std::time::Duration;
+
 use lifecycle::Transition;
-use lifecycle::status::{ContainerState, ContainerStatus, Phase, Status};
+use lifecycle::status::{ContainerState, ContainerStatus, Phase, Status, WaitingReason};
 
 use super::cast::Cast;
-use crate::console::{Role, Told};
+use crate::console::{Role, Told, human};
 
 /// The container that ended with this change: all that it printed is there by now.
 pub(super) fn ended_container(transition: &Transition) -> Option<&str> {
@@ -61,9 +63,14 @@ pub(super) fn tell<'a>(
                 is_stopped: is_stopping || (member.role == Role::Sidecar && is_over(status)),
             }
         }
-        Transition::Waiting { container, reason, message } => {
-            Told::Waiting { pod, container, reason, message }
-        }
+        Transition::Waiting { container, reason, message } => Told::Waiting {
+            pod,
+            container,
+            reason,
+            message,
+            restart_delay: restart_delay(reason, message),
+            last_code: status.container(container).and_then(|c| Some(c.last_state.as_ref()?.exit_code)),
+        },
         Transition::Ready => Told::Ready { pod, pod_ips: &status.pod_ips },
         // A Pod whose work is done is not ready, and nobody misses it.
         Transition::NotReady if is_over(status) => return None,
@@ -73,8 +80,18 @@ pub(super) fn tell<'a>(
             phase: phase_name(*phase),
             reason: status.reason.as_deref(),
             message: status.message.as_deref(),
+            is_stopped: is_stopping,
         },
     })
+}
+
+/// How long a restart is put off: `10 s`, from Kubernetes' `back-off 10s restarting failed container=...`.
+fn restart_delay(reason: &str, message: &str) -> Option<String> {
+    if reason != WaitingReason::CrashLoopBackOff.as_str() {
+        return None;
+    }
+    let seconds = message.strip_prefix("back-off ")?.split_once("s ")?.0.parse().ok()?;
+    Some(human::duration(Duration::from_secs(seconds)))
 }
 
 /// Whether the Pod's work is done: what still runs is stopped, and that is how it should be.
@@ -105,4 +122,18 @@ pub(super) fn signal_name(signal: i32) -> String {
 
 fn millis(nanos: u64) -> f64 {
     nanos as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_delay_of_a_restart_is_read_from_kubernetes_words() {
+        let message = "back-off 2m40s restarting";
+        assert_eq!(restart_delay("CrashLoopBackOff", message), None, "a form that Kubernetes does not write");
+        let message = "back-off 10s restarting failed container=a pod=p_default(uid)";
+        assert_eq!(restart_delay("CrashLoopBackOff", message).as_deref(), Some("10 s"));
+        assert_eq!(restart_delay("ImagePullBackOff", message), None);
+    }
 }

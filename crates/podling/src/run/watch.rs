@@ -169,19 +169,24 @@ impl Watch {
             },
         )
         .await;
+        let hopeless = hopeless::status(&new);
         for transition in lifecycle::transitions(old.as_ref(), &new) {
             if let Some(container) = story::ended_container(&transition) {
                 self.finish_logs(&uid, Some(container)).await;
             }
-            let told = story::tell(&transition, &self.cast, &uid, &full_name, &new, is_stopping);
-            if let Some(told) = told
-                && !(is_stopping && matches!(told, Told::NotReady { .. } | Told::Waiting { .. }))
-                && let Err(error) = self.console.tell(at, &told)
-            {
-                self.output_failed(&error).await;
+            let Some(told) = story::tell(&transition, &self.cast, &uid, &full_name, &new, is_stopping) else {
+                continue;
+            };
+            match told {
+                // What waits or is not ready because podling stops it, or gives it up, is told by that.
+                Told::NotReady { .. } | Told::Waiting { .. } if is_stopping || hopeless.is_some() => continue,
+                // The same in other words.
+                Told::Waiting { .. } => self.pods[index].is_cause_told = true,
+                _ => {}
             }
+            self.tell(at, &told).await;
         }
-        if let Some(why) = hopeless::status(&new) {
+        if let Some(why) = hopeless {
             self.end(Ending::GaveUp(why)).await;
         }
         let is_ready = |pod: &WatchedPod| pod.status.as_ref().is_some_and(Status::is_ready);
