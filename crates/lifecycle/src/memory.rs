@@ -204,6 +204,8 @@ impl ContainerMemory {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InstanceMemory {
     pub(crate) attempt: u32,
+    /// The image reference with which it was started; an edit of it restarts the container.
+    pub(crate) image: String,
     pub(crate) container_id: Option<String>,
     pub(crate) started_at: Option<Now>,
     pub(crate) ended: Option<Ended>,
@@ -237,6 +239,7 @@ pub(crate) enum ContainerStopCause {
     Probe(ProbeKind),
     PostStart,
     RestartRequested,
+    ImageChanged,
 }
 
 /// Counters of one probe of one incarnation.

@@ -34,12 +34,7 @@ impl Memory {
                 self.note_restart_requested(pod, container.as_deref(), now, &mut events);
             }
             Fact::DependencyChanged => self.retry_now(),
-            Fact::PodChanged => {
-                for member in members(pod) {
-                    self.containers.entry(member.name().to_owned()).or_default();
-                }
-                self.retry_now();
-            }
+            Fact::PodChanged => self.note_pod_changed(pod, now, &mut events),
             Fact::PolicyChanged(policy) => self.policy = *policy,
         }
         events
@@ -89,6 +84,25 @@ impl Memory {
         }
         instance.stopping = Some(ContainerStopping { why, since: *now, grace_nanos: seconds(grace_seconds) });
         true
+    }
+
+    /// A main container or sidecar whose image was edited restarts with the new one, whatever the policy.
+    fn note_pod_changed(&mut self, pod: &Pod, now: &Now, events: &mut Vec<Event>) {
+        self.retry_now();
+        let grace = pod.spec.termination_grace_period_seconds;
+        for member in members(pod) {
+            let name = member.name();
+            let memory = self.containers.entry(name.to_owned()).or_default();
+            let is_edited = memory.running().is_some_and(|running| running.image != member.container.image);
+            if is_edited
+                && member.role != Role::Init
+                && self.stop_container(name, ContainerStopCause::ImageChanged, grace, now)
+            {
+                self.containers.entry(name.to_owned()).or_default().restart_requested = true;
+                let message = format!("Container {name} definition changed, will be restarted");
+                events.push(Event::normal("Killing", name, message));
+            }
+        }
     }
 
     fn note_restart_requested(&mut self, pod: &Pod, only: Option<&str>, now: &Now, events: &mut Vec<Event>) {

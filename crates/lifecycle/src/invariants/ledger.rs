@@ -65,6 +65,7 @@ static UNKNOWN: LazyLock<Track> = LazyLock::new(Track::default);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Track {
     pub(super) attempt: Option<u32>,
+    pub(super) image: String,
     pub(super) first_of_run: u32,
     pub(super) running_since: Option<Now>,
     pub(super) end: Option<End>,
@@ -106,7 +107,7 @@ impl Track {
         end.finished_at.boot_nanos + doubled.min(seconds(policy.restart.max_seconds))
     }
 
-    fn begin(&mut self, attempt: u32, running_since: Option<Now>) {
+    fn begin(&mut self, attempt: u32, image: &str, running_since: Option<Now>) {
         let is_restart = self.attempt.is_some();
         let restarts_in_row = match self.restart_requested {
             true => 0,
@@ -114,6 +115,7 @@ impl Track {
         };
         *self = Track {
             attempt: Some(attempt),
+            image: image.to_owned(),
             first_of_run: self.first_of_run,
             passed_in_run: self.passed_in_run,
             pulled_for: self.pulled_for,
@@ -191,6 +193,9 @@ impl Ledger {
             }
             Fact::RestartRequested { container } => self.note_restart(pod, container.as_deref(), now),
             Fact::DependencyChanged | Fact::PodChanged => {
+                if *fact == Fact::PodChanged {
+                    self.note_images(pod, now);
+                }
                 self.setup_failures.iter_mut().for_each(|failure| failure.due_boot_nanos = 0);
                 for track in self.tracks.values_mut() {
                     track.create_failure.due_boot_nanos = 0;
@@ -231,6 +236,22 @@ impl Ledger {
         teardown.restarts_all |= restarts_all;
         teardown.at_once |= restarts_all || grace_seconds == 0;
         teardown.deadline_boot_nanos = teardown.deadline_boot_nanos.min(deadline);
+    }
+
+    /// An edited image restarts what runs, init containers excepted.
+    fn note_images(&mut self, pod: &Pod, now: &Now) {
+        if self.teardown.is_some() || self.terminal.is_some() {
+            return;
+        }
+        let until = now.boot_nanos + seconds(pod.spec.termination_grace_period_seconds);
+        for member in members(pod).filter(|member| member.role != Role::Init) {
+            let Some(track) = self.tracks.get_mut(member.name()) else { continue };
+            if track.running_since.is_some() && track.alone.is_none() && track.image != member.container.image
+            {
+                track.alone = Some(until);
+                track.restart_requested = true;
+            }
+        }
     }
 
     fn note_restart(&mut self, pod: &Pod, only: Option<&str>, now: &Now) {
@@ -338,7 +359,7 @@ impl Ledger {
         let (InstanceState::Running { started_at } | InstanceState::Exited { started_at, .. }) =
             instance.state;
         if Some(instance.attempt) != track.attempt {
-            track.begin(instance.attempt, Some(started_at));
+            track.begin(instance.attempt, &member.container.image, Some(started_at));
             track.post_start_done = member.container.post_start.is_none();
         }
         if let InstanceState::Exited { finished_at, exit, .. } = &instance.state
@@ -396,7 +417,7 @@ impl Ledger {
             (Action::Start { attempt, .. }, Err(failure)) => match failure.reason {
                 Reason::StartError | Reason::RunContainerError => {
                     if track.attempt.is_none_or(|known| known < *attempt) {
-                        track.begin(*attempt, None);
+                        track.begin(*attempt, &member.container.image, None);
                         track.finish(128, *now, &policy);
                     }
                 }

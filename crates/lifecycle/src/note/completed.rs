@@ -110,12 +110,12 @@ impl Memory {
         now: &Now,
         events: &mut Vec<Event>,
     ) {
+        let image = pod.spec.container(name).map_or("", |container| &container.image);
         let Some(memory) = self.containers.get_mut(name) else { return };
         match result {
             Ok(_) => {
                 memory.create_failure = None;
                 if memory.pulled_for != Some(attempt) {
-                    let image = pod.spec.container(name).map_or("", |container| &container.image);
                     let message = format!("Container image {image:?} already present on machine");
                     events.push(Event::normal("Pulled", name, message));
                 }
@@ -127,7 +127,7 @@ impl Memory {
                 if !failure.reason.consumes_incarnation() {
                     count_failure(&mut memory.create_failure, failure, now);
                 } else if memory.next_attempt() <= attempt {
-                    memory.begin_instance(attempt, None, None);
+                    memory.begin_instance(attempt, image, None, None);
                     let ended = Ended {
                         code: 128,
                         signal: None,

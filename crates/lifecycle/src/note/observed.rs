@@ -111,7 +111,7 @@ impl Memory {
             };
             let memory = self.containers.entry(name.to_owned()).or_default();
             let container_id = Some(instance.container_id.clone());
-            memory.begin_instance(instance.attempt, container_id, Some(*started_at));
+            memory.begin_instance(instance.attempt, &member.container.image, container_id, Some(*started_at));
             if let Some(current) = &mut memory.current {
                 current.post_start_done = member.container.post_start.is_none();
             }
@@ -362,6 +362,7 @@ impl ContainerMemory {
     pub(super) fn begin_instance(
         &mut self,
         attempt: u32,
+        image: &str,
         container_id: Option<String>,
         started_at: Option<Now>,
     ) {
@@ -374,6 +375,7 @@ impl ContainerMemory {
         self.pull_failure = None;
         self.current = Some(InstanceMemory {
             attempt,
+            image: image.to_owned(),
             container_id,
             started_at,
             ended: None,

@@ -110,6 +110,7 @@ impl Teller<'_> {
                 ContainerStopCause::Probe(_) => "failed its liveness probe",
                 ContainerStopCause::PostStart => "failed its postStart hook",
                 ContainerStopCause::RestartRequested => "shall restart on request",
+                ContainerStopCause::ImageChanged => "shall run another image",
             };
             return Some(format!("{title} is being stopped because it {why}"));
         }

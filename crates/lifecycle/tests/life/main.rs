@@ -1,8 +1,10 @@
 //! A Pod's life, tested from outside: in random worlds, in worlds with a wrong `decide`, and along written scenarios.
 
 #![allow(unreachable_pub, reason = "the modules of a test are public to one another")]
+#![allow(clippy::unwrap_used, reason = "in a test, not being able to go on is a failure")]
 
 mod mutants;
 mod scenarios;
 mod simulation;
+mod status;
 mod world;

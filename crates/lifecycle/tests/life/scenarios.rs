@@ -160,6 +160,12 @@ impl Play {
                 self.world.now.wall_nanos += nanos;
             }
             Command::DependencyChanged => facts.push(Fact::DependencyChanged),
+            Command::Edit { container, image } => {
+                self.tell(format!("the image of {container} becomes {image}"));
+                let mains = self.script.pod.spec.containers.iter_mut();
+                mains.filter(|main| main.name == container).for_each(|main| main.image = image.clone());
+                facts.push(Fact::PodChanged);
+            }
             Command::Fate(change) => change(&mut self.fate),
             Command::Status => self.tell_status(),
             Command::End => self.is_over = true,
@@ -314,6 +320,7 @@ scenarios! {
     sandbox_creation_is_retried
     oom_killed
     restart_on_request
+    image_edit_restarts
     k8s_136969_main_restarts_while_a_sidecar_runs
     k8s_132826_never_with_a_sidecar_with_startup_probe
     k8s_125880_delete_before_initialised

@@ -33,6 +33,7 @@ pub struct Simulation {
     /// The daemon died in the last round, so its decision came to nothing.
     just_died: bool,
     rounds: u64,
+    edits: u32,
 }
 
 /// What a world came to.
@@ -61,6 +62,7 @@ impl Simulation {
             tells: false,
             just_died: false,
             rounds: 0,
+            edits: 0,
         }
     }
 
@@ -131,6 +133,11 @@ impl Simulation {
         self.tell(|| "the daemon dies".to_owned());
         self.just_died = true;
         self.world.lose_daemon();
+        // What was saved is text; a reader must find in it what was written.
+        let saved = serde_json::to_value(&self.node.memory).unwrap();
+        let read: Memory = serde_json::from_value(saved).unwrap();
+        assert_eq!(read, self.node.memory, "the Memory survives being saved");
+        self.node.memory = read;
         if self.forgets {
             self.node.memory = Memory::new(&self.pod, Policy::default(), self.world.now);
         }
@@ -169,6 +176,17 @@ impl Simulation {
                 facts.clear();
             }
             8 => self.restart_daemon(),
+            9 => {
+                self.edits += 1;
+                let edited = format!("edited:{}", self.edits);
+                let spec = &mut self.pod.spec;
+                let all = spec.init_containers.iter_mut().chain(&mut spec.containers);
+                all.filter(|_| dice.percent(50)).for_each(|container| container.image = edited.clone());
+                if dice.percent(30) {
+                    spec.active_deadline_seconds = Some(dice.pick(&[1, 50, 1000]));
+                }
+                facts.push(Fact::PodChanged);
+            }
             _ => {}
         }
     }

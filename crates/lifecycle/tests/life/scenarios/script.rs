@@ -22,6 +22,7 @@ pub enum Command {
     Reboot,
     Clock { nanos: i64 },
     DependencyChanged,
+    Edit { container: String, image: String },
     Fate(Box<dyn Fn(&mut ScriptFate)>),
     Status,
     End,
@@ -226,6 +227,9 @@ fn command(text: &str) -> Command {
         ["machine", "reboots"] => Command::Reboot,
         ["clock", "jumps", time] => Command::Clock { nanos: duration(time) as i64 },
         ["the", "missing", "object", "appears"] => Command::DependencyChanged,
+        ["image", "of", container, "becomes", image] => {
+            Command::Edit { container: (*container).to_owned(), image: (*image).to_owned() }
+        }
         ["status"] => Command::Status,
         ["end"] => Command::End,
         [kind, "of", container, outcome] if probe_kind(kind).is_some() => {
