@@ -98,7 +98,11 @@ impl Images {
             target: image.target.clone(),
             ..NewName::plain(reference)
         };
-        let names = image.references.iter().cloned().map(name).collect();
+        // With a manifest the image can be asked for by digest too, as if it had been pulled.
+        let digests = image.target.iter().flat_map(|target| {
+            image.references.iter().map(|reference| reference.with_digest(target.clone()))
+        });
+        let names = image.references.iter().cloned().chain(digests).map(name).collect();
         let new =
             NewImage { config: &image.config, layers: &records, manifest: image.manifest.as_deref(), names };
         self.commit_image(session, new)?;

@@ -11,7 +11,7 @@ use crate::record::{host_platform, platform, runs_here};
 
 /// What a digest in an index may lead to.
 pub(crate) enum Document {
-    Index(ImageIndex),
+    Index(Box<ImageIndex>),
     Manifest(Box<ImageManifest>),
 }
 
@@ -30,7 +30,9 @@ pub(crate) fn parse(what: &str, bytes: &[u8]) -> Result<Document, Error> {
     let shape: Shape = serde_json::from_slice(bytes).map_err(json)?;
     // One document with both lists is read one way by one program and another way by the next (CVE-2021-41190).
     match (shape.manifests.is_some(), shape.layers.is_some(), shape.fs_layers.is_some()) {
-        (true, false, false) => serde_json::from_slice(bytes).map(Document::Index).map_err(json),
+        (true, false, false) => {
+            serde_json::from_slice(bytes).map(|index| Document::Index(Box::new(index))).map_err(json)
+        }
         (false, true, false) => {
             serde_json::from_slice(bytes).map(|manifest| Document::Manifest(Box::new(manifest))).map_err(json)
         }

@@ -65,14 +65,41 @@ impl Default for PullOptions {
     }
 }
 
+/// A repository, and how to talk to its registry. All that a download needs: it may linger for an instant after the pull.
+struct Remote {
+    client: Client,
+    reference: oci_client::Reference,
+}
+
 /// What the tasks of one pull share.
 struct Pull {
-    client: Client,
-    remote: oci_client::Reference,
+    remote: Arc<Remote>,
     session: Session,
     progress: Arc<dyn Progress>,
     stop: AtomicBool,
     downloads: Semaphore,
+    /// Layers may have been finished that no image has yet.
+    has_loose_layers: AtomicBool,
+}
+
+impl Pull {
+    /// Removes finished layers that no image came to use.
+    fn drop_loose_layers(&self) -> Result<(), Error> {
+        if self.has_loose_layers.swap(false, Ordering::Relaxed) {
+            let lock = self.session.store().lock()?;
+            self.session.store().collect_garbage(&self.session, &lock)?;
+        }
+        Ok(())
+    }
+}
+
+/// An abandoned pull (its future was dropped) ends here, with its last task.
+impl Drop for Pull {
+    fn drop(&mut self) {
+        if let Err(error) = self.drop_loose_layers() {
+            tracing::warn!(%error, "cannot remove the layers of an abandoned pull; the next clean-up will");
+        }
+    }
 }
 
 /// Stops what is still under way when the pull fails or is abandoned.
@@ -106,15 +133,15 @@ impl Images {
         let store = self.clone();
         let session = blocking(move || Ok(Session::begin(&store)?)).await?;
         let pull = Arc::new(Pull {
-            client,
-            remote: remote(reference),
+            remote: Arc::new(Remote { client, reference: remote_reference(reference) }),
             session,
             progress,
             stop: AtomicBool::new(false),
             downloads: Semaphore::new(LAYERS_AT_ONCE),
+            has_loose_layers: AtomicBool::new(false),
         });
         let _stop = StopOnDrop(Arc::clone(&pull));
-        let remote_image = pull.fetch_image(reference).await?;
+        let remote_image = pull.remote.fetch_image(reference).await?;
         let layers = match self.pin_image(&remote_image.config.id)? {
             Some(hold) => Ok((vec![hold], Vec::new())),
             None => pull.fetch_layers(&remote_image.layers).await,
@@ -133,15 +160,15 @@ struct RemoteImage {
     layers: Vec<Arc<Expected>>,
 }
 
-impl Pull {
+impl Remote {
     async fn fetch_image(&self, reference: &Reference) -> Result<RemoteImage, Cause> {
         let what = reference.to_string();
-        let (mut bytes, target) = self.fetch_manifest(&self.remote, reference.digest(), &what).await?;
+        let (mut bytes, target) = self.fetch_manifest(&self.reference, reference.digest(), &what).await?;
         let mut parsed = manifest::parse(&what, &bytes)?;
         if let Document::Index(index) = &parsed {
             let entries: Vec<_> = index.manifests().iter().collect();
             let digest = manifest::digest(&what, manifest::choose(&what, &entries)?)?;
-            let chosen = self.remote.clone_with_digest(digest.to_string());
+            let chosen = self.reference.clone_with_digest(digest.to_string());
             (bytes, _) = self.fetch_manifest(&chosen, Some(&digest), &what).await?;
             parsed = manifest::parse(&what, &bytes)?;
         }
@@ -183,7 +210,7 @@ impl Pull {
     }
 
     async fn fetch_document(&self, digest: &Digest) -> Result<Vec<u8>, Cause> {
-        let mut stream = self.client.pull_blob_stream(&self.remote, digest.as_str()).await?;
+        let mut stream = self.client.pull_blob_stream(&self.reference, digest.as_str()).await?;
         let mut bytes = Vec::new();
         while let Some(chunk) = stream.next().await {
             bytes.extend_from_slice(&chunk.map_err(Cause::from_stream)?);
@@ -194,10 +221,26 @@ impl Pull {
         Ok(bytes)
     }
 
+    async fn download(&self, expected: &Expected, sender: &mpsc::Sender<Piece>) -> Result<(), Cause> {
+        let blob = expected.blob.as_ref().unwrap_or(&expected.diff_id);
+        let mut stream = self.client.pull_blob_stream(&self.reference, blob.as_str()).await?;
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(Cause::from_stream)?;
+            if sender.send(Piece::Bytes(Vec::from(chunk))).await.is_err() {
+                return Ok(());
+            }
+        }
+        let _ = sender.send(Piece::End).await;
+        Ok(())
+    }
+}
+
+impl Pull {
     async fn fetch_layers(
         self: &Arc<Self>,
         layers: &[Arc<Expected>],
     ) -> Result<(Vec<Hold>, Vec<LayerRecord>), Cause> {
+        self.has_loose_layers.store(true, Ordering::Relaxed);
         let mut tasks = JoinSet::new();
         for (index, expected) in layers.iter().enumerate() {
             let (pull, expected) = (Arc::clone(self), Arc::clone(expected));
@@ -228,9 +271,10 @@ impl Pull {
             let open = || {
                 let (sender, reader) = channel();
                 // The download begins only when the layer is really missing, after any wait for another process.
-                let (pull, why, expected) = (Arc::clone(&self), Arc::clone(&why), Arc::clone(&expected));
+                let (remote, why, expected) =
+                    (Arc::clone(&self.remote), Arc::clone(&why), Arc::clone(&expected));
                 runtime.spawn(async move {
-                    if let Err(cause) = pull.download(&expected, &sender).await {
+                    if let Err(cause) = remote.download(&expected, &sender).await {
                         let error = io::Error::other(cause.to_string());
                         *failure::locked(&why) = Some(cause);
                         // A reader that is gone has a failure of its own to tell.
@@ -247,19 +291,6 @@ impl Pull {
         .await
     }
 
-    async fn download(&self, expected: &Expected, sender: &mpsc::Sender<Piece>) -> Result<(), Cause> {
-        let blob = expected.blob.as_ref().unwrap_or(&expected.diff_id);
-        let mut stream = self.client.pull_blob_stream(&self.remote, blob.as_str()).await?;
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(Cause::from_stream)?;
-            if sender.send(Piece::Bytes(Vec::from(chunk))).await.is_err() {
-                return Ok(());
-            }
-        }
-        let _ = sender.send(Piece::End).await;
-        Ok(())
-    }
-
     fn finish(
         &self,
         reference: &Reference,
@@ -270,9 +301,7 @@ impl Pull {
         let (_holds, records) = match layers {
             Ok(layers) => layers,
             Err(cause) => {
-                // Layers that were finished before another failed: without an image they are nobody's.
-                let lock = store.lock()?;
-                store.collect_garbage(&self.session, &lock)?;
+                self.drop_loose_layers()?;
                 return Err(cause);
             }
         };
@@ -287,12 +316,13 @@ impl Pull {
         let new =
             NewImage { config: &remote.config, layers: &records, manifest: Some(&remote.manifest), names };
         let _hold = store.commit_image(&self.session, new)?;
+        self.has_loose_layers.store(false, Ordering::Relaxed);
         let gone = || Error::NotFound { name: reference.to_string(), store: store.root().to_owned() };
         Ok(store.find(reference)?.ok_or_else(gone)?)
     }
 }
 
-fn remote(reference: &Reference) -> oci_client::Reference {
+fn remote_reference(reference: &Reference) -> oci_client::Reference {
     let (registry, repository) = (reference.registry().to_owned(), reference.repository().to_owned());
     match reference.digest() {
         Some(digest) => oci_client::Reference::with_digest(registry, repository, digest.to_string()),

@@ -1,5 +1,7 @@
 //! What a stranger may put into an archive: each is refused with its reason, and nothing is left, inside or outside.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod support;
 
 use std::fs;

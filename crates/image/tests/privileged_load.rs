@@ -1,5 +1,7 @@
 //! Every kind of archive, packed in every way, ends as the same layers; and leaves again as it came.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod support;
 
 use std::fs;

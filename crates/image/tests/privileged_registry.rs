@@ -1,5 +1,7 @@
 //! Pulling from a real registry: Debian's `docker-registry`, on loopback, one for each test.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod support;
 
 use std::fs;
@@ -235,6 +237,40 @@ async fn ten_pulls_at_once_fetch_each_layer_once() {
     let ids = pulls.join_all().await;
     assert_eq!(ids, vec![test_image("one").id(); 10]);
     assert_eq!(counter.0.load(std::sync::atomic::Ordering::Relaxed), 4);
+}
+
+/// Says when a layer is under way, and by its end that the pull is over.
+struct Under(tokio::sync::mpsc::UnboundedSender<()>);
+
+impl image::Progress for Under {
+    fn begin(&self, _what: &str, _total_bytes: Option<u64>) -> u64 {
+        0
+    }
+
+    fn advance(&self, _step: u64, _bytes: u64) {
+        let _ = self.0.send(());
+    }
+
+    fn done(&self, _step: u64) {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abandoned_pull_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, registry) = (store(folder.path()), Registry::start(folder.path()));
+    registry.push("app:v1", &test_image("one")).await;
+    let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
+    let (reference, options) = (registry.reference("app:v1"), PullOptions::default());
+    let pulling = store.pull(&reference, &options, Arc::new(Under(sender)));
+    tokio::select! {
+        // Dropped in the middle, or through in the same instant: both are fair.
+        _ = pulling => {}
+        _ = events.recv() => {}
+    }
+    // The progress is the last thing that the pull's tasks let go of, after everything was removed.
+    while events.recv().await.is_some() {}
+    let left = contents(&store);
+    assert!(left.is_empty() || store.find(&reference).unwrap().is_some(), "{left:?}");
 }
 
 /// Counts the layers that were really fetched.

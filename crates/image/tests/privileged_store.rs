@@ -1,5 +1,7 @@
 //! Many processes and one store: the same image at once, kill -9 in the middle, removal while in use.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod support;
 
 use std::fs;
