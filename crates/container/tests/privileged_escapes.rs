@@ -3,6 +3,8 @@
 //! Each test also shows that the attack got as far as it could (the hostile link is what the container sees,
 //! the newcomer was met, the control run works), so that it cannot pass because nothing was tried.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "oci/mod.rs"]
 mod oci;
 

@@ -5,10 +5,19 @@
 //! them. Every exception stands in [`DELIBERATE`] with its reason, and an exception that no longer occurs
 //! fails the test, so that the table stays true.
 
+#![allow(clippy::unwrap_used)]
+
+#[path = "oci/external.rs"]
+mod external;
 #[path = "oci/mod.rs"]
 mod oci;
 
-use oci::{Stage, external, observe, spec};
+use std::collections::BTreeSet;
+
+use external::Outcome;
+use oci::podling::Pod;
+use oci::{Stage, observe, spec};
+use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
 
 /// Differences that are meant: the beginning of the observation's key, a case in which it occurs (there it must,
@@ -48,19 +57,19 @@ const UNUSED_HIERARCHY: &str =
     "cgroup v1: no directory is made where no limit needs one, since each costs a join";
 
 /// Runs a spec three times and compares.
-fn agree(name: &str, value: &Value) -> [oci::Outcome; 3] {
+fn agree(name: &str, value: &Value) -> [Outcome; 3] {
     let stage = Stage::new();
     agree_on(&stage, name, value)
 }
 
-fn agree_on(stage: &Stage, name: &str, value: &Value) -> [oci::Outcome; 3] {
+fn agree_on(stage: &Stage, name: &str, value: &Value) -> [Outcome; 3] {
     let spec = spec::parse(value);
-    let podling = stage.podling(name, &spec);
+    let podling = podling(stage, name, &spec);
     let crun = external::run(stage, "crun", name, &spec);
     let runc = external::run(stage, "runc", name, &spec);
     let seen = [&podling, &crun, &runc].map(|outcome| observe::parse(&outcome.output, stage.path()));
-    let deviations = observe::deviations(&seen[0], &seen[1], &seen[2]);
-    let meant = |found: &&observe::Deviation| DELIBERATE.iter().any(|(key, ..)| found.key.starts_with(key));
+    let deviations = deviations(&seen[0], &seen[1], &seen[2]);
+    let meant = |found: &&Deviation| DELIBERATE.iter().any(|(key, ..)| found.key.starts_with(key));
     let unexplained: Vec<_> = deviations.iter().filter(|found| !meant(found)).collect();
     println!("{:?}\n{:?}\n{:?}", podling.exit, crun.exit, runc.exit);
     assert!(unexplained.is_empty(), "{name}: podling differs from both:\n{unexplained:#?}");
@@ -71,13 +80,57 @@ fn agree_on(stage: &Stage, name: &str, value: &Value) -> [oci::Outcome; 3] {
     [podling, crun, runc]
 }
 
+/// One key in which podling is like neither of the others.
+#[derive(Debug)]
+struct Deviation {
+    key: String,
+    podling: Vec<String>,
+    crun: Vec<String>,
+    runc: Vec<String>,
+}
+
+/// Where podling differs. Where crun and runc differ among themselves, being like one of them is enough.
+fn deviations(
+    podling: &observe::Observation,
+    crun: &observe::Observation,
+    runc: &observe::Observation,
+) -> Vec<Deviation> {
+    let keys: BTreeSet<&String> = podling.keys().chain(crun.keys()).chain(runc.keys()).collect();
+    let of =
+        |observation: &observe::Observation, key: &str| observation.get(key).cloned().unwrap_or_default();
+    keys.into_iter()
+        .map(|key| Deviation {
+            key: key.clone(),
+            podling: of(podling, key),
+            crun: of(crun, key),
+            runc: of(runc, key),
+        })
+        .filter(|found| found.podling != found.crun && found.podling != found.runc)
+        .collect()
+}
+
 /// Most of the table is about v1.
 fn on_v2() -> bool {
     linux::cgroup::Hierarchy::detect().unwrap().is_v2()
 }
 
+/// Runs the spec with podling, to its end.
+fn podling(stage: &Stage, name: &str, spec: &Spec) -> Outcome {
+    let mut pod = Pod::start(stage, name, spec);
+    let exit = match pod.container("probe/0", spec) {
+        Ok(started) => {
+            for warning in started.warnings {
+                println!("warning: {warning}");
+            }
+            Ok(pod.wait("probe/0").code)
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    Outcome { output: pod.output("probe/0"), exit }
+}
+
 /// Exit codes of all three.
-fn codes(outcomes: &[oci::Outcome; 3]) -> Vec<Result<i32, &str>> {
+fn codes(outcomes: &[Outcome; 3]) -> Vec<Result<i32, &str>> {
     outcomes.iter().map(|outcome| outcome.exit.as_ref().copied().map_err(String::as_str)).collect()
 }
 
@@ -301,4 +354,29 @@ fn without_namespaces_of_its_own() {
     value["linux"]["namespaces"] = json!([{ "type": "mount" }, { "type": "pid" }, { "type": "ipc" }]);
     value.as_object_mut().unwrap().remove("hostname");
     agree("host-network", &value);
+}
+
+/// What an exec sees is what the container's first process sees: the same confinement, from the same spec.
+#[test]
+fn an_exec_is_confined_as_its_container() {
+    let stage = Stage::new();
+    let first = spec::parse(&spec::ordinary(&["report"]));
+    let mut pod = Pod::start(&stage, "exec", &first);
+    pod.container("first/0", &first).unwrap();
+    pod.wait("first/0");
+    let sleeping = spec::ordinary(&["sleep"]);
+    pod.container("first/1", &spec::parse(&sleeping)).unwrap();
+    let (output, exit) = pod.exec("first/1", "exec/0", first.process().clone().unwrap()).unwrap();
+    assert_eq!(exit.code, 0);
+    let own = observe::parse(&pod.output("first/0"), stage.path());
+    let exec = observe::parse(&output, stage.path());
+    // It is another process, of a session of its own, and its streams are the caller's.
+    let differ = |key: &str| ["pid", "NSpgid", "NSsid", "descriptor"].contains(&key);
+    for key in own.keys().chain(exec.keys()).filter(|key| !differ(key)) {
+        assert_eq!(own.get(key), exec.get(key), "{key}");
+    }
+    // And the shim is part of none of it.
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+    assert_eq!(namespace(&pod.shim_pid().to_string()), namespace("self"));
+    assert_eq!(own["namespace net"], ["its own"]);
 }

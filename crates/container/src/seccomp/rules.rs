@@ -11,7 +11,6 @@ use super::syscalls::{self, Abi};
 
 // SECCOMP_RET_* of include/uapi/linux/seccomp.h.
 pub(super) const KILL_PROCESS: u32 = 0x8000_0000;
-pub(super) const ALLOW: u32 = 0x7fff_0000;
 pub(super) const ERRNO: u32 = 0x0005_0000;
 
 const ENOSYS: u32 = 38;

@@ -1,6 +1,6 @@
 //! The numbers of system calls by name, for the architectures whose filters podling compiles.
 //!
-//! A table and nothing else, so longer than other files. One row per name, sorted; columns are x86_64, x86,
+//! Length: a table and nothing else. One row per name, sorted; columns are x86_64, x86,
 //! x32 (without its bit 30), aarch64 and 32-bit arm; `N` where the architecture lacks the call. The source is
 //! the kernel's own tables (arch/*/tools/syscall*.tbl, scripts/syscall.tbl) up to 7.0. A call added later
 //! stays unknown here, which filters answer with ENOSYS (see the compiler), until it gets its row.
@@ -35,7 +35,7 @@ pub fn all(abi: Abi) -> impl Iterator<Item = (&'static str, u32)> {
 const N: u32 = u32::MAX;
 
 #[rustfmt::skip]
-const TABLE: [(&str, [u32; 5]); 487] = [
+static TABLE: [(&str, [u32; 5]); 487] = [
     ("OABI_SYSCALL_BASE",            [  N,   N,   N,   N, 0x900000]),
     ("_llseek",                      [  N, 140,   N,   N, 140]),
     ("_newselect",                   [  N, 142,   N,   N, 142]),

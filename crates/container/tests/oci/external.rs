@@ -8,7 +8,16 @@ use std::process::{Command, Stdio};
 
 use oci_spec::runtime::Spec;
 
-use super::{Outcome, Stage};
+use crate::oci::Stage;
+
+/// What came of running a container to its end.
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome {
+    /// Standard output, whole lines.
+    pub(crate) output: String,
+    /// The exit code as Kubernetes shows it, or why the container could not be started.
+    pub(crate) exit: Result<i32, String>,
+}
 
 /// What the shell does in its new mount namespace; paths come as arguments, never as text to be parsed.
 const SCRIPT: &str = r#"
@@ -19,7 +28,7 @@ const SCRIPT: &str = r#"
 "#;
 
 /// The program of a Debian package, or a failure that says what to install.
-pub fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"]
         .iter()
         .map(|directory| Path::new(directory).join(name))
@@ -28,7 +37,7 @@ pub fn program(name: &str) -> PathBuf {
 }
 
 /// Runs the spec with an installed runtime.
-pub fn run(stage: &Stage, runtime: &str, case: &str, spec: &Spec) -> Outcome {
+pub(crate) fn run(stage: &Stage, runtime: &str, case: &str, spec: &Spec) -> Outcome {
     let program = program(runtime);
     let bundle = stage.make(&format!("{runtime}-{case}"));
     for name in ["upper", "work", "rootfs", "state"] {

@@ -3,37 +3,26 @@
 //! Needs root, rustc (the probe is compiled, see `probe.rs`) and, for comparisons, the Debian packages crun
 //! and runc. What is missing makes the test fail and says what to install.
 
-pub mod external;
-pub mod observe;
-pub mod podling;
-pub mod spec;
+pub(crate) mod observe;
+pub(crate) mod podling;
+pub(crate) mod spec;
 
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use oci_spec::runtime::Spec;
 use rustix::fs::{CWD, FileType};
 
-/// What came of running a container to its end.
-#[derive(Debug, Clone)]
-pub struct Outcome {
-    /// Standard output, whole lines.
-    pub output: String,
-    /// The exit code as Kubernetes shows it, or why the container could not be started.
-    pub exit: Result<i32, String>,
-}
-
 /// Everything a test's containers need on disk; removed at the end.
-pub struct Stage {
+pub(crate) struct Stage {
     directory: tempfile::TempDir,
 }
 
 impl Stage {
     /// A stage with a root filesystem: the probe, empty mount points, and device nodes that a container may
     /// not open.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         assert!(rustix::process::geteuid().is_root(), "this test makes containers and needs root");
         let directory = tempfile::Builder::new().prefix("podling-oci-").tempdir().unwrap();
         let stage = Self { directory };
@@ -57,30 +46,25 @@ impl Stage {
     }
 
     /// The image, so to say: the lower layer of every container's root.
-    pub fn rootfs(&self) -> PathBuf {
+    pub(crate) fn rootfs(&self) -> PathBuf {
         self.directory.path().join("rootfs")
     }
 
     /// A directory of this stage, created empty.
-    pub fn make(&self, name: &str) -> PathBuf {
+    pub(crate) fn make(&self, name: &str) -> PathBuf {
         let path = self.directory.path().join(name);
         std::fs::create_dir_all(&path).unwrap();
         path
     }
 
     /// The stage's own directory.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.directory.path()
-    }
-
-    /// Runs the spec with podling.
-    pub fn podling(&self, name: &str, spec: &Spec) -> Outcome {
-        podling::run(self, name, spec)
     }
 }
 
 /// The probe, compiled when its source has changed; test programs share it.
-pub fn probe() -> &'static Path {
+pub(crate) fn probe() -> &'static Path {
     static PROBE: OnceLock<PathBuf> = OnceLock::new();
     PROBE.get_or_init(|| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oci/probe.rs");

@@ -1,13 +1,13 @@
 //! What the probe said, made comparable: finely keyed, and without numbers that differ from run to run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What was said under each key, sorted.
-pub type Observation = BTreeMap<String, Vec<String>>;
+pub(crate) type Observation = BTreeMap<String, Vec<String>>;
 
 /// Reads what the probe printed. `stage` is the test's directory, whose name occurs in mounts.
-pub fn parse(output: &str, stage: &Path) -> Observation {
+pub(crate) fn parse(output: &str, stage: &Path) -> Observation {
     let mut observation = Observation::new();
     for entry in output.lines() {
         let Some((key, value)) = entry.split_once(": ").or_else(|| Some((entry.strip_suffix(':')?, "")))
@@ -91,28 +91,4 @@ fn mount(line: &str, stage: &Path) -> Vec<(String, String)> {
         facts.push((format!("mount {point} root"), root.to_owned()));
     }
     facts
-}
-
-/// One key in which podling is like neither of the others.
-#[derive(Debug)]
-pub struct Deviation {
-    pub key: String,
-    pub podling: Vec<String>,
-    pub crun: Vec<String>,
-    pub runc: Vec<String>,
-}
-
-/// Where podling differs. Where crun and runc differ among themselves, being like one of them is enough.
-pub fn deviations(podling: &Observation, crun: &Observation, runc: &Observation) -> Vec<Deviation> {
-    let keys: BTreeSet<&String> = podling.keys().chain(crun.keys()).chain(runc.keys()).collect();
-    let of = |observation: &Observation, key: &str| observation.get(key).cloned().unwrap_or_default();
-    keys.into_iter()
-        .map(|key| Deviation {
-            key: key.clone(),
-            podling: of(podling, key),
-            crun: of(crun, key),
-            runc: of(runc, key),
-        })
-        .filter(|found| found.podling != found.crun && found.podling != found.runc)
-        .collect()
 }

@@ -12,13 +12,13 @@ use container::{
 use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 use tokio::sync::mpsc;
 
-use super::{Outcome, Stage};
+use super::Stage;
 
 /// No container of these tests takes so long; an event that never comes fails the test instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A Pod of one or more containers.
-pub struct Pod {
+pub(crate) struct Pod {
     runtime: tokio::runtime::Runtime,
     shim: Option<Shim>,
     events: mpsc::Receiver<ShimEvent>,
@@ -26,14 +26,14 @@ pub struct Pod {
     rootfs: PathBuf,
     directory: PathBuf,
     /// Who makes the containers.
-    pub handler: RuntimeHandler,
+    pub(crate) handler: RuntimeHandler,
     /// Whether containers have a terminal.
-    pub tty: bool,
+    pub(crate) tty: bool,
 }
 
 impl Pod {
     /// A Pod whose sandbox has the namespaces that the spec does not share with the host.
-    pub fn start(stage: &Stage, name: &str, spec: &Spec) -> Self {
+    pub(crate) fn start(stage: &Stage, name: &str, spec: &Spec) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let directory = stage.make(&format!("pod-{name}"));
@@ -70,12 +70,12 @@ impl Pod {
     }
 
     /// The pid of the shim.
-    pub fn shim_pid(&self) -> i32 {
+    pub(crate) fn shim_pid(&self) -> i32 {
         self.shim.as_ref().map_or(0, Shim::pid)
     }
 
     /// Starts a container.
-    pub fn container(&mut self, key: &str, spec: &Spec) -> Result<Started, container::Error> {
+    pub(crate) fn container(&mut self, key: &str, spec: &Spec) -> Result<Started, container::Error> {
         let own = self.directory.join(key);
         let request = ContainerRequest {
             key: key.to_owned(),
@@ -96,7 +96,7 @@ impl Pod {
     }
 
     /// Runs a further process in a container to its end; its standard output and exit.
-    pub fn exec(
+    pub(crate) fn exec(
         &mut self,
         container: &str,
         key: &str,
@@ -112,7 +112,7 @@ impl Pod {
     }
 
     /// Waits for the end of a container or an exec.
-    pub fn wait(&mut self, key: &str) -> Exit {
+    pub(crate) fn wait(&mut self, key: &str) -> Exit {
         loop {
             if let Some(found) = self.exits.iter().position(|(ended, _)| ended == key) {
                 return self.exits.remove(found).1;
@@ -126,17 +126,12 @@ impl Pod {
     }
 
     /// Where a container's writes go.
-    pub fn upper(&self, key: &str) -> PathBuf {
+    pub(crate) fn upper(&self, key: &str) -> PathBuf {
         self.directory.join(key).join("upper")
     }
 
-    /// Sends SIGKILL to a whole container.
-    pub fn kill(&mut self, key: &str) {
-        self.call(|shim| async move { shim.kill(key).await }).unwrap();
-    }
-
     /// What a container has written to standard output, from its log in CRI format.
-    pub fn output(&self, key: &str) -> String {
+    pub(crate) fn output(&self, key: &str) -> String {
         let log = std::fs::read_to_string(self.log(key)).unwrap_or_default();
         let mut output = String::new();
         for line in log.lines() {
@@ -162,19 +157,4 @@ impl Drop for Pod {
             eprintln!("the Pod was not ended: {error}");
         }
     }
-}
-
-/// Runs the spec to its end.
-pub fn run(stage: &Stage, name: &str, spec: &Spec) -> Outcome {
-    let mut pod = Pod::start(stage, name, spec);
-    let exit = match pod.container("probe/0", spec) {
-        Ok(started) => {
-            for warning in started.warnings {
-                println!("warning: {warning}");
-            }
-            Ok(pod.wait("probe/0").code)
-        }
-        Err(error) => Err(error.to_string()),
-    };
-    Outcome { output: pod.output("probe/0"), exit }
 }

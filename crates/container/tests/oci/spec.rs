@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// An ordinary container that runs the probe with these arguments: default capabilities, masked paths,
 /// RuntimeDefault seccomp, no new privileges, every namespace its own.
-pub fn ordinary(acts: &[&str]) -> Value {
+pub(crate) fn ordinary(acts: &[&str]) -> Value {
     let names: Vec<String> = capabilities::DEFAULT.into_iter().map(capabilities::name).collect();
     let seccomp = serde_json::to_value(seccomp::runtime_default(&capabilities::default_set())).unwrap();
     let args: Vec<&str> = ["/bin/probe"].iter().chain(acts).copied().collect();
@@ -59,11 +59,11 @@ fn mounts() -> Value {
 }
 
 /// Adds a mount at the end.
-pub fn add_mount(spec: &mut Value, mount: Value) {
+pub(crate) fn add_mount(spec: &mut Value, mount: Value) {
     spec["mounts"].as_array_mut().unwrap().push(mount);
 }
 
 /// The typed spec.
-pub fn parse(spec: &Value) -> Spec {
+pub(crate) fn parse(spec: &Value) -> Spec {
     serde_json::from_value(spec.clone()).unwrap()
 }
