@@ -126,7 +126,7 @@ impl Round<'_> {
             |action: &Action| matches!(action, Action::Start { container, .. } if container == name);
         let alive = self.is_alive(name) || before.iter().any(is_start);
         self.demand(1, !alive, || format!("{name} starts while it runs"));
-        let is_next = attempt == track.attempt.map_or(0, |known| known + 1);
+        let is_next = attempt == track.attempt.map_or(0, |known| known.saturating_add(1));
         self.demand(1, is_next, || format!("{name} starts as {attempt} after {:?}", track.attempt));
         let in_sandbox = self.seen.sandbox == (Sandbox::Ready { attempt: sandbox });
         let is_prepared = in_sandbox && self.seen.volumes == Volumes::Ready;

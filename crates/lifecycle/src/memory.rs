@@ -181,7 +181,7 @@ static UNKNOWN: ContainerMemory = ContainerMemory {
 impl ContainerMemory {
     /// The number of the incarnation that a start would make.
     pub(crate) fn next_attempt(&self) -> u32 {
-        self.current.as_ref().map_or(0, |current| current.attempt + 1)
+        self.current.as_ref().map_or(0, |current| current.attempt.saturating_add(1))
     }
 
     /// The newest incarnation, if it belongs to this run.

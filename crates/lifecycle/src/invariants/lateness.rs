@@ -70,7 +70,7 @@ impl Round<'_> {
         }
         let Some(deadline) = self.deadline(track) else { return };
         if let Some(signalled_at) = track.signalled_at {
-            let due = deadline.max(signalled_at.boot_nanos + seconds(2));
+            let due = deadline.max(signalled_at.boot_nanos.saturating_add(seconds(2)));
             return self.owe(due, &format!("KILL of {name}"), is_kill);
         }
         let hook = Action::PreStop { container: name.to_owned(), attempt };
@@ -102,12 +102,13 @@ impl Round<'_> {
                 continue;
             }
             let since = track.running_since.map_or(0, |since| since.boot_nanos);
-            let delayed = since + seconds(u64::from(probe.initial_delay_seconds));
+            let delayed = since.saturating_add(seconds(u64::from(probe.initial_delay_seconds)));
             let first = delayed.max(track.started.map_or(0, |started| started.boot_nanos));
-            let period = seconds(u64::from(probe.period_seconds));
+            let period = seconds(u64::from(probe.period_seconds.max(1)));
             // The next point of the grid after the last answer.
             let due = match track.probed_at.get(&kind) {
-                Some(at) => first + period * ((at.boot_nanos.saturating_sub(first)) / period + 1),
+                Some(at) => first
+                    .saturating_add(period.saturating_mul(at.boot_nanos.saturating_sub(first) / period + 1)),
                 None => first,
             };
             let is_it = |action: &Action| matches!(action, Action::Probe { container, kind: of, .. } if container == member.name() && *of == kind);
@@ -122,7 +123,7 @@ impl Round<'_> {
     /// reached, a main container after initialisation.
     fn check_start_of(&mut self, member: &Member<'_>, track: &Track) {
         let is_here = self.seen.images.contains_key(member.name());
-        let next = track.attempt.map_or(0, |attempt| attempt + 1);
+        let next = track.attempt.map_or(0, |attempt| attempt.saturating_add(1));
         let has_image = match member.container.image_pull_policy {
             ImagePullPolicy::Always => is_here && track.pulled_for == Some(next),
             _ => is_here,

@@ -52,7 +52,7 @@ impl StepFailure {
         self.count += 1;
         let delay = seconds(initial_seconds).saturating_mul(1 << (self.count - 1).min(30));
         self.due_boot_nanos = match failure.retry {
-            Retry::Backoff => now.boot_nanos + delay.min(seconds(max_seconds)),
+            Retry::Backoff => now.boot_nanos.saturating_add(delay.min(seconds(max_seconds))),
             Retry::OnChange => u64::MAX,
         };
     }
@@ -104,7 +104,7 @@ impl Track {
             return 0;
         }
         let doubled = seconds(policy.restart.initial_seconds) << (self.restarts_in_row - 1).min(20);
-        end.finished_at.boot_nanos + doubled.min(seconds(policy.restart.max_seconds))
+        end.finished_at.boot_nanos.saturating_add(doubled.min(seconds(policy.restart.max_seconds)))
     }
 
     fn begin(&mut self, attempt: u32, image: &str, running_since: Option<Now>) {
@@ -127,7 +127,7 @@ impl Track {
 
     fn finish(&mut self, code: i32, finished_at: Now, policy: &Policy) {
         let ran_nanos = self.running_since.map_or(0, |since| finished_at.nanos_since(&since));
-        if ran_nanos >= policy.restart_reset_seconds * SECOND {
+        if ran_nanos >= policy.restart_reset_seconds.saturating_mul(SECOND) {
             self.restarts_in_row = 0;
         }
         self.end = Some(End { code, finished_at });
@@ -243,7 +243,7 @@ impl Ledger {
         if self.teardown.is_some() || self.terminal.is_some() {
             return;
         }
-        let until = now.boot_nanos + seconds(pod.spec.termination_grace_period_seconds);
+        let until = now.boot_nanos.saturating_add(seconds(pod.spec.termination_grace_period_seconds));
         for member in members(pod).filter(|member| member.role != Role::Init) {
             let Some(track) = self.tracks.get_mut(member.name()) else { continue };
             if track.running_since.is_some() && track.alone.is_none() && track.image != member.container.image
@@ -273,7 +273,7 @@ impl Ledger {
                 track.restart_requested = true;
             }
             if track.running_since.is_some() && !is_tearing_down {
-                track.alone = track.alone.or(Some(now.boot_nanos + seconds(grace)));
+                track.alone = track.alone.or(Some(now.boot_nanos.saturating_add(seconds(grace))));
             }
         }
     }
@@ -341,7 +341,7 @@ impl Ledger {
             self.sandbox = None;
         }
         for track in self.tracks.values_mut() {
-            track.first_of_run = track.attempt.map_or(0, |attempt| attempt + 1);
+            track.first_of_run = track.attempt.map_or(0, |attempt| attempt.saturating_add(1));
             track.passed_in_run = false;
             track.restart_requested = false;
         }
@@ -402,7 +402,7 @@ impl Ledger {
         let grace = pod.spec.termination_grace_period_seconds;
         let stops_alone = self.teardown.is_none() && self.terminal.is_none();
         let (policy, alone_until) =
-            (self.policy, |grace| stops_alone.then(|| now.boot_nanos + seconds(grace)));
+            (self.policy, |grace| stops_alone.then(|| now.boot_nanos.saturating_add(seconds(grace))));
         let Some(member) = action.container().and_then(|name| member(pod, name)) else { return };
         let Some(track) = self.tracks.get_mut(member.name()) else { return };
         match (action, result) {

@@ -33,7 +33,7 @@ impl Memory {
                 }
             },
             Action::CreateSandbox { attempt } => {
-                self.next_sandbox = self.next_sandbox.max(attempt + 1);
+                self.next_sandbox = self.next_sandbox.max(attempt.saturating_add(1));
                 if let Err(failure) = result {
                     count_failure(&mut self.sandbox_failure, failure, now);
                     let message = format!("Failed to create pod sandbox: {}", failure.message);
@@ -197,8 +197,8 @@ impl Memory {
         let Some(probe) = probe_of(member.container, kind) else { return };
         let Some(instance) = self.instance_mut(name, attempt) else { return };
         let next_round = match Schedule::of(probe, kind, instance, now) {
-            Some(schedule) => (round + 1).max(schedule.round_at(now.boot_nanos) + 1),
-            None => round + 1,
+            Some(schedule) => round.max(schedule.round_at(now.boot_nanos)).saturating_add(1),
+            None => round.saturating_add(1),
         };
         let counters = instance.probe_mut(kind);
         counters.next_round = counters.next_round.max(next_round);

@@ -174,7 +174,7 @@ impl Memory {
 
     fn note_sandbox(&mut self, pod: &Pod, sandbox: Sandbox, now: &Now, events: &mut Vec<Event>) {
         if let Sandbox::Ready { attempt } | Sandbox::Dead { attempt } = sandbox {
-            self.next_sandbox = self.next_sandbox.max(attempt + 1);
+            self.next_sandbox = self.next_sandbox.max(attempt.saturating_add(1));
         }
         match (self.sandbox, sandbox) {
             (None, Sandbox::Ready { attempt }) => {

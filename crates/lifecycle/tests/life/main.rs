@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, not being able to go on is a failure")]
 
 mod mutants;
+mod nonsense;
 mod scenarios;
 mod simulation;
 mod status;
