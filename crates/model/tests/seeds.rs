@@ -1,14 +1,24 @@
-//! The seed manifests, as they stand in ../shared/seeds/manifests beside the project: which are Pods, which are
+//! The seed manifests (folder seeds/ of the project), as they were found in the wild: which are Pods, which are
 //! fragments, which are wrong, and the very words that the wrong ones get.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use expect_test::{Expect, expect};
 use model::manifest::{self, Manifest, ProblemKind};
 use model::waits;
 
 fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/seeds/manifests")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../seeds")
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder)
+        .unwrap_or_else(|error| panic!("the seeds must stand in {}: {error}", folder.display()));
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.expect("a folder entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
 }
 
 fn seed(name: &str) -> String {
@@ -65,17 +75,24 @@ const REFUSED: &[&str] = &[
 
 #[test]
 fn every_seed_has_an_expected_outcome() {
-    let folder = folder();
-    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| {
-        panic!("the seeds must stand in {} (../shared beside the project): {error}", folder.display())
-    });
-    let mut found: Vec<String> = entries
-        .map(|entry| entry.expect("a folder entry").file_name().to_string_lossy().into_owned())
-        .collect();
-    found.sort();
     let mut known: Vec<&str> = PODS.iter().map(|(name, ..)| *name).chain(REFUSED.iter().copied()).collect();
     known.sort();
-    assert_eq!(found, known);
+    assert_eq!(names_in(&folder()), known);
+}
+
+/// The seeds are somebody else's text: where the originals stand beside the project, ours must be true copies.
+#[test]
+fn the_seeds_are_unchanged_copies() {
+    let originals = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/seeds/manifests");
+    if !originals.is_dir() {
+        eprintln!("skipped: there are no originals in {}", originals.display());
+        return;
+    }
+    assert_eq!(names_in(&folder()), names_in(&originals));
+    for name in names_in(&originals) {
+        let original = std::fs::read(originals.join(&name)).expect("the original");
+        assert!(original == std::fs::read(folder().join(&name)).expect("the copy"), "seeds/{name} differs");
+    }
 }
 
 #[test]
