@@ -12,6 +12,8 @@ pub(crate) struct Timeline {
     pub(crate) started_ms: Vec<f64>,
     /// The Pod is Ready.
     pub(crate) ready_ms: Option<f64>,
+    /// How many lines the containers have printed.
+    pub(crate) lines: usize,
     /// podling begins to stop the Pod.
     pub(crate) stopping_ms: Option<f64>,
     /// Nothing is left of the Pod.
@@ -30,6 +32,7 @@ impl Timeline {
         match event["event"].as_str().unwrap_or_default() {
             "manifest" => self.manifest_ms = at_ms,
             "started" if event["role"] == "main" => self.started_ms.extend(at_ms),
+            "log" => self.lines += 1,
             "ready" => self.ready_ms = at_ms,
             "stopping" => self.stopping_ms = at_ms,
             "gone" => self.gone_ms = at_ms,

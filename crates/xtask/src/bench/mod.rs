@@ -28,6 +28,9 @@ const PODS: [Pod; 2] = [
     Pod { name: "init and two", manifest: include_str!("init-and-two.yaml"), up_limit_ms: 18.0 },
 ];
 
+/// The Pod in which an exec is measured, by its startup probes.
+const PROBED: Pod = Pod { name: "probed", manifest: include_str!("probed.yaml"), up_limit_ms: 12.0 };
+
 /// A Pod that is measured, and how long it may take until its main containers run.
 struct Pod {
     name: &'static str,
@@ -83,6 +86,7 @@ fn measure(arguments: &Arguments, program: &Path, directory: &Path) -> Result<Sa
     for round in 1..=arguments.runs {
         eprint!("\rround {round} of {} ", arguments.runs);
         floor.measure(&mut samples)?;
+        podling.measure_exec(&PROBED, &mut samples)?;
         for pod in &PODS {
             podling.measure(pod, &mut samples)?;
             if let Some(podman) = &podman {
