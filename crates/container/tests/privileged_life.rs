@@ -210,6 +210,49 @@ async fn the_death_of_pause_is_told() {
     pod.finish().await;
 }
 
+/// An emptyDir outlives the sandbox; shared memory goes with the IPC namespace that it belongs to.
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_volumes_outlive_the_sandbox() {
+    let mut pod = Pod::bare().await;
+    let volume = pod.directory.path().join("cache");
+    let sandbox = |key: &str| container::SandboxSpec {
+        key: key.into(),
+        hostname: "testpod".into(),
+        shm_size_bytes: 1 << 20,
+        tmpfs: vec![container::TmpfsMount {
+            path: volume.clone(),
+            size_limit_bytes: Some(1 << 20),
+            mode: 0o777,
+            gid: None,
+        }],
+        ..Default::default()
+    };
+    let with_mounts = |pod: &Pod, key: &str, script: &str| {
+        let mut request = pod.script(key, script);
+        let shm = pod.directory.path().join("pod/shm");
+        change(&mut request, |spec| {
+            let mounts = spec["mounts"].as_array_mut().unwrap();
+            mounts.retain(|mount| mount["destination"] != "/dev/shm");
+            for (source, target) in [(&volume, "/cache"), (&shm, "/dev/shm")] {
+                let options = json!(["rbind", "rw"]);
+                mounts.push(
+                    json!({ "destination": target, "type": "bind", "source": source, "options": options }),
+                );
+            }
+        });
+        request
+    };
+    pod.shim.create_sandbox(sandbox("sandbox/0")).await.unwrap();
+    let request = with_mounts(&pod, "a/0", "echo kept > /cache/file; echo lost > /dev/shm/file");
+    pod.run_request(request).await;
+    pod.shim.stop_sandbox().await.unwrap();
+    pod.shim.create_sandbox(sandbox("sandbox/1")).await.unwrap();
+    let request = with_mounts(&pod, "a/1", "cat /cache/file; ls /dev/shm");
+    let (_, output) = pod.run_request(request).await;
+    assert_eq!(output, "kept\n");
+    pod.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_death_of_the_shim_takes_all_along() {
     let (mut pod, sandbox) = Pod::with(|_| {}).await;

@@ -257,8 +257,10 @@ pub struct SandboxPlan {
     pub domainname: Option<String>,
     /// Sysctls of the Pod's namespaces.
     pub sysctls: Vec<(String, String)>,
-    /// Memory volumes; relative paths are below the Pod's run directory.
-    pub tmpfs: Vec<crate::protocol::TmpfsMount>,
+    /// POSIX shared memory, which goes with the sandbox. A relative path is below the Pod's run directory.
+    pub shm: Option<crate::protocol::TmpfsMount>,
+    /// Memory volumes, which outlive the sandbox: one that is mounted already stays as it is.
+    pub volumes: Vec<crate::protocol::TmpfsMount>,
 }
 
 /// A container that another OCI runtime makes from a bundle.

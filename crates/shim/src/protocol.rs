@@ -86,7 +86,7 @@ pub enum Request {
     Hold,
     /// Tell everything.
     State,
-    /// End pause and unmount the Pod's tmpfs.
+    /// End pause and unmount the Pod's shared memory.
     StopSandbox,
     /// End everything, then the shim itself. There is no reply but the end of the process, unless it fails.
     Shutdown,

@@ -101,23 +101,21 @@ pub fn sandbox(spec: &SandboxSpec) -> Result<SandboxPlan, SysctlError> {
             new_namespaces |= kinds;
         }
     }
-    let mut tmpfs = spec.tmpfs.clone();
-    if !spec.host_ipc && spec.shm_size_bytes > 0 {
-        // POSIX shared memory belongs to the Pod, as its IPC namespace does.
-        tmpfs.push(crate::TmpfsMount {
-            path: PathBuf::from("shm"),
-            size_limit_bytes: Some(spec.shm_size_bytes),
-            mode: 0o1777,
-            gid: None,
-        });
-    }
+    // POSIX shared memory belongs to the sandbox, as its IPC namespace does.
+    let shm = (!spec.host_ipc && spec.shm_size_bytes > 0).then(|| crate::TmpfsMount {
+        path: PathBuf::from("shm"),
+        size_limit_bytes: Some(spec.shm_size_bytes),
+        mode: 0o1777,
+        gid: None,
+    });
     Ok(SandboxPlan {
         limits: spec.resources.as_ref().map(limits::from_resources).unwrap_or_default(),
         new_namespaces,
         hostname: (!spec.host_network && !spec.hostname.is_empty()).then(|| spec.hostname.clone()),
         domainname: spec.domainname.clone().filter(|_| !spec.host_network),
         sysctls: spec.sysctls.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-        tmpfs,
+        shm,
+        volumes: spec.tmpfs.clone(),
     })
 }
 

@@ -263,7 +263,7 @@ impl Shim {
         }
     }
 
-    /// Ends pause and with it the Pod's namespaces, and the Pod's tmpfs. No SandboxGone is told for it.
+    /// Ends pause and with it the Pod's namespaces and shared memory; memory volumes stay. No SandboxGone is told for it.
     pub async fn stop_sandbox(&self) -> Result<(), Error> {
         let stopped = self.act("stop", "the sandbox", Request::StopSandbox).await;
         *self.lock_sandbox() = None;

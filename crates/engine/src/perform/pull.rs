@@ -28,11 +28,7 @@ pub(super) async fn pull(context: &Arc<PodContext>, action: &Action, name: &str)
 }
 
 /// The image, and whether it was pulled for this.
-async fn obtain(
-    context: &Arc<PodContext>,
-    action: &Action,
-    name: &str,
-) -> Result<(Image, bool), Failure> {
+async fn obtain(context: &Arc<PodContext>, action: &Action, name: &str) -> Result<(Image, bool), Failure> {
     let pod = context.pod();
     let Some(container) = pod.spec.container(name) else {
         return Err(stuck(Reason::ErrImagePull, format!("the Pod has no container {name}")));

@@ -102,7 +102,7 @@ fn request(
         hosts: etc.join("hosts"),
         hostname: etc.join("hostname"),
         resolv_conf: etc.join("resolv.conf"),
-        shm: directories.run.join("shm"),
+        shm: if pod.spec.host_ipc { "/dev/shm".into() } else { directories.run.join("shm") },
     };
     let hostname = crate::names::of(pod).map_err(|error| config_error(error.to_string()))?.kernel;
     let built = spec::build(&spec::Input {

@@ -116,7 +116,8 @@ pub(crate) fn build(input: &Input<'_>) -> Result<ContainerSpec, SpecError> {
         .build()
         .map_err(oci)?;
     let spec = SpecBuilder::default()
-        .version("1.2.0")
+        // What Debian 12's crun takes, for `--runtime`; nothing newer is made use of.
+        .version("1.0.2")
         .root(root)
         .process(process::build(input)?)
         .mounts(mounts)

@@ -83,6 +83,8 @@ struct Shim {
     births: BTreeMap<u64, Birth>,
     outputs: BTreeMap<u64, Output>,
     sandbox: Option<Sandbox>,
+    /// Where memory volumes are mounted: they end with the shim's mount namespace.
+    memory_volumes: Vec<PathBuf>,
     containers: BTreeMap<String, Container>,
     execs: BTreeMap<String, exec::Exec>,
     processes: BTreeMap<i32, Role>,
@@ -143,6 +145,7 @@ impl Shim {
             births: BTreeMap::new(),
             outputs: BTreeMap::new(),
             sandbox: None,
+            memory_volumes: Vec::new(),
             containers: BTreeMap::new(),
             execs: BTreeMap::new(),
             processes: BTreeMap::new(),

@@ -29,8 +29,8 @@ pub(super) struct Sandbox {
     pub(super) created_at: UnixNanos,
     /// Whether containers share pause's PID namespace.
     pub(super) shares_processes: bool,
-    /// Mounted in the shim's mount namespace.
-    tmpfs: Vec<PathBuf>,
+    /// POSIX shared memory, mounted in the shim's mount namespace.
+    shm: Option<PathBuf>,
     /// Whether pause has been told to end.
     pub(super) stopping: bool,
 }
@@ -65,8 +65,16 @@ impl Shim {
             refusal(StartErrorKind::Setup, "the program of pause did not come with the request".to_owned())
         })?;
         self.limit_pod(&plan)?;
-        for mount in &plan.tmpfs {
-            tmpfs(&TmpfsMount { path: self.pod_dir.join(&mount.path), ..mount.clone() })?;
+        for volume in &plan.volumes {
+            if !self.memory_volumes.contains(&volume.path) {
+                tmpfs(volume)?;
+                self.memory_volumes.push(volume.path.clone());
+            }
+        }
+        let shm =
+            plan.shm.as_ref().map(|shm| TmpfsMount { path: self.pod_dir.join(&shm.path), ..shm.clone() });
+        if let Some(shm) = &shm {
+            tmpfs(shm)?;
         }
         let (channel, reporter) =
             report_channel().attempt(Step::Namespaces, || "make a report channel".to_owned())?;
@@ -89,7 +97,7 @@ impl Shim {
             netns,
             created_at: time::now(),
             shares_processes: plan.new_namespaces & clone::NEW_PID != 0,
-            tmpfs: plan.tmpfs.iter().map(|mount| self.pod_dir.join(&mount.path)).collect(),
+            shm: shm.map(|shm| shm.path),
             stopping: false,
         });
         self.add_birth(channel, Birth::new(pid, Role::Pause, caller))?;
@@ -124,11 +132,11 @@ impl Shim {
         Ok(None)
     }
 
-    /// Forgets a sandbox whose pause has ended, and unmounts its tmpfs.
+    /// Forgets a sandbox whose pause has ended, and unmounts its shared memory. Memory volumes stay.
     pub(super) fn drop_sandbox(&mut self) -> Option<Sandbox> {
         let sandbox = self.sandbox.take()?;
-        for path in sandbox.tmpfs.iter().rev() {
-            let _ = unmount(path, UnmountFlags::DETACH);
+        if let Some(shm) = &sandbox.shm {
+            let _ = unmount(shm, UnmountFlags::DETACH);
         }
         Some(sandbox)
     }
