@@ -22,7 +22,8 @@ pub enum Action {
         /// Number of this sandbox in the Pod's life, failed ones included.
         attempt: u32,
     },
-    /// Bring the image of a container onto the machine.
+    /// Obtain the image of a container by its `imagePullPolicy`: find it on the machine ([`Done::Performed`])
+    /// or pull it ([`Done::Pulled`]).
     Pull {
         /// The container.
         container: String,

@@ -22,7 +22,7 @@ pub struct Event {
 }
 
 impl Action {
-    /// The event that tells the beginning of this action, if there is one.
+    /// The event that tells the beginning of this action, if there is one; for a pull, only when the registry is asked.
     pub fn event(&self, pod: &Pod) -> Option<Event> {
         match self {
             Action::Pull { container, .. } => Some(Event {

@@ -157,8 +157,8 @@ pub(crate) struct ContainerMemory {
     pub(crate) create_failure: Option<FailureMemory>,
     /// The image could not be pulled for the next incarnation.
     pub(crate) pull_failure: Option<FailureMemory>,
-    /// The incarnation for which the image has been pulled.
-    pub(crate) pulled_for: Option<u32>,
+    /// The incarnation for which the image was obtained last, and its reference then.
+    pub(crate) pulled: Option<(u32, String)>,
     /// Start again whatever the policy says.
     pub(crate) restart_requested: bool,
     /// Last known image digest.
@@ -173,7 +173,7 @@ static UNKNOWN: ContainerMemory = ContainerMemory {
     streak: 0,
     create_failure: None,
     pull_failure: None,
-    pulled_for: None,
+    pulled: None,
     restart_requested: false,
     image_id: String::new(),
 };

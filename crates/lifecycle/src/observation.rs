@@ -18,7 +18,7 @@ pub struct Observation {
     pub sandbox: Sandbox,
     /// The newest incarnation of each container, by name; absent when there was none or it cannot be found.
     pub containers: BTreeMap<String, Instance>,
-    /// The image of each container, by the container's name; absent means not on the machine.
+    /// The image that was obtained for each container, by the container's name; absent until there is one.
     pub images: BTreeMap<String, Image>,
     /// The Pod's volumes, all together.
     pub volumes: Volumes,

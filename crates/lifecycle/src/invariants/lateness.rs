@@ -124,10 +124,12 @@ impl Round<'_> {
     fn check_start_of(&mut self, member: &Member<'_>, track: &Track) {
         let is_here = self.seen.images.contains_key(member.name());
         let next = track.attempt.map_or(0, |attempt| attempt.saturating_add(1));
-        let has_image = match member.container.image_pull_policy {
-            ImagePullPolicy::Always => is_here && track.pulled_for == Some(next),
-            _ => is_here,
+        let is_for_next = |(attempt, image): &(u32, String)| match member.container.image_pull_policy {
+            ImagePullPolicy::Always => *attempt == next,
+            _ => *image == member.container.image,
         };
+        let needs_no_pull = member.container.image_pull_policy != ImagePullPolicy::Always;
+        let has_image = is_here && track.pulled.as_ref().map_or(needs_no_pull, is_for_next);
         let in_sandbox =
             matches!(self.seen.sandbox, Sandbox::Ready { attempt } if self.ledger.sandbox == Some(attempt));
         let is_first = track.attempt.is_none_or(|attempt| attempt < track.first_of_run);

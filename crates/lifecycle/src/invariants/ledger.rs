@@ -85,7 +85,7 @@ pub(super) struct Track {
     pub(super) successes: u32,
     pub(super) create_failure: StepFailure,
     pub(super) pull_failure: StepFailure,
-    pub(super) pulled_for: Option<u32>,
+    pub(super) pulled: Option<(u32, String)>,
 }
 
 #[derive(Debug, Clone)]
@@ -118,7 +118,7 @@ impl Track {
             image: image.to_owned(),
             first_of_run: self.first_of_run,
             passed_in_run: self.passed_in_run,
-            pulled_for: self.pulled_for,
+            pulled: self.pulled.take(),
             restarts_in_row,
             running_since,
             ..Track::default()
@@ -411,7 +411,7 @@ impl Ledger {
             }
             (Action::Pull { attempt, .. }, Ok(_)) => {
                 track.pull_failure = StepFailure::default();
-                track.pulled_for = Some(*attempt);
+                track.pulled = Some((*attempt, member.container.image.clone()));
             }
             (Action::Start { .. }, Ok(_)) => track.create_failure = StepFailure::default(),
             (Action::Start { attempt, .. }, Err(failure)) => match failure.reason {

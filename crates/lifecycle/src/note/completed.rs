@@ -79,24 +79,34 @@ impl Memory {
         let Some(memory) = self.containers.get_mut(name) else { return };
         match result {
             Ok(done) => {
-                memory.pulled_for = Some(attempt);
+                memory.pulled = Some((attempt, image.to_owned()));
                 memory.pull_failure = None;
-                if let Done::Pulled { took_nanos, size_bytes } = done {
-                    let millis = took_nanos / 1_000_000;
-                    let message = format!(
-                        "Successfully pulled image {image:?} in {}.{:03}s. Image size: {size_bytes} bytes.",
-                        millis / 1000,
-                        millis % 1000
-                    );
-                    events.push(Event::normal("Pulled", name, message));
-                }
+                let message = match done {
+                    Done::Pulled { took_nanos, size_bytes } => {
+                        let millis = took_nanos / 1_000_000;
+                        let (seconds, millis) = (millis / 1000, millis % 1000);
+                        format!(
+                            "Successfully pulled image {image:?} in {seconds}.{millis:03}s. \
+                             Image size: {size_bytes} bytes."
+                        )
+                    }
+                    _ => already_present(image),
+                };
+                events.push(Event::normal("Pulled", name, message));
             }
             Err(failure) => {
                 count_failure(&mut memory.pull_failure, failure, now);
-                let message = format!("Failed to pull image {image:?}: {}", failure.message);
-                events.push(Event::warning("Failed", name, message));
+                let message = failure.message.clone();
+                events.push(match failure.reason {
+                    Reason::ErrImageNeverPull => Event::warning("ErrImageNeverPull", name, message),
+                    Reason::InvalidImageName => Event::warning("InspectFailed", name, message),
+                    _ => Event::warning("Failed", name, format!("Failed to pull image {image:?}: {message}")),
+                });
                 events.push(Event::warning("Failed", name, format!("Error: {}", failure.reason)));
-                events.push(Event::normal("BackOff", name, format!("Back-off pulling image {image:?}")));
+                if failure.reason == Reason::ErrImagePull {
+                    let message = format!("Back-off pulling image {image:?}");
+                    events.push(Event::normal("BackOff", name, message));
+                }
             }
         }
     }
@@ -115,9 +125,8 @@ impl Memory {
         match result {
             Ok(_) => {
                 memory.create_failure = None;
-                if memory.pulled_for != Some(attempt) {
-                    let message = format!("Container image {image:?} already present on machine");
-                    events.push(Event::normal("Pulled", name, message));
+                if memory.pulled.as_ref().is_none_or(|(obtained_for, _)| *obtained_for != attempt) {
+                    events.push(Event::normal("Pulled", name, already_present(image)));
                 }
                 events.push(Event::normal("Created", name, format!("Created container: {name}")));
                 events.push(Event::normal("Started", name, format!("Started container {name}")));
@@ -249,4 +258,8 @@ impl Memory {
     fn instance_mut(&mut self, name: &str, attempt: u32) -> Option<&mut InstanceMemory> {
         self.containers.get_mut(name)?.current.as_mut().filter(|current| current.attempt == attempt)
     }
+}
+
+fn already_present(image: &str) -> String {
+    format!("Container image {image:?} already present on machine")
 }

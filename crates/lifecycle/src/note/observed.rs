@@ -1,13 +1,12 @@
 //! What follows from seeing the world: incarnations that appeared, ended or were lost, a dead sandbox, the
 //! init containers that are behind us, the causes to stop everything, and the outcome.
 
-use model::pod::{ImagePullPolicy, Pod, RestartPolicy};
+use model::pod::{Pod, RestartPolicy};
 
-use crate::action::{Action, Reason};
+use crate::action::Action;
 use crate::event::Event;
 use crate::memory::{
-    ConditionMemory, ContainerMemory, Ended, FailureMemory, InstanceMemory, Memory, Outcome, ProbeMemory,
-    StopCause, Wait,
+    ConditionMemory, ContainerMemory, Ended, InstanceMemory, Memory, Outcome, ProbeMemory, StopCause,
 };
 use crate::observation::{Exit, Instance, InstanceState, Observation, Sandbox};
 use crate::report;
@@ -28,7 +27,12 @@ impl Memory {
             self.pod_ips.clone_from(&seen.pod_ips);
         }
         for member in members(pod) {
-            self.note_image(&member, seen, now, events);
+            if let (Some(image), Some(memory)) =
+                (seen.images.get(member.name()), self.containers.get_mut(member.name()))
+                && memory.image_id != image.image_id
+            {
+                memory.image_id.clone_from(&image.image_id);
+            }
             self.note_instance(pod, &member, seen.containers.get(member.name()), now, events);
         }
         self.note_sandbox(pod, seen.sandbox, now, events);
@@ -46,38 +50,6 @@ impl Memory {
                     self.conditions.insert(kind.to_owned(), ConditionMemory { status, since_wall_nanos });
                 }
             }
-        }
-    }
-
-    /// An image that may not be pulled and is not here blocks its container until it appears.
-    fn note_image(&mut self, member: &Member<'_>, seen: &Observation, now: &Now, events: &mut Vec<Event>) {
-        let Some(memory) = self.containers.get_mut(member.name()) else { return };
-        let image = &member.container.image;
-        match seen.images.get(member.name()) {
-            Some(image) => {
-                if memory.image_id != image.image_id {
-                    memory.image_id.clone_from(&image.image_id);
-                }
-                if memory.pull_failure.as_ref().is_some_and(|f| f.reason == Reason::ErrImageNeverPull) {
-                    memory.pull_failure = None;
-                }
-            }
-            None if member.container.image_pull_policy == ImagePullPolicy::Never
-                && memory.pull_failure.as_ref().is_none_or(|failure| failure.wait == Wait::Over)
-                && memory.running().is_none() =>
-            {
-                let message = format!("Container image {image:?} is not present with pull policy of Never");
-                events.push(Event::warning("ErrImageNeverPull", member.name(), message.clone()));
-                events.push(Event::warning("Failed", member.name(), "Error: ErrImageNeverPull".to_owned()));
-                memory.pull_failure = Some(FailureMemory {
-                    reason: Reason::ErrImageNeverPull,
-                    message,
-                    count: 1,
-                    at: *now,
-                    wait: Wait::OnChange,
-                });
-            }
-            None => {}
         }
     }
 

@@ -15,9 +15,9 @@ use crate::role::{Member, Role, mains, members};
 enum ImageGate {
     /// It is.
     Here,
-    /// It must be pulled, and that may begin or has begun.
+    /// It must be obtained, and that may begin or has begun.
     Pull(u32),
-    /// The pull failed; it is tried again at that boot time, or after a change from outside.
+    /// That failed; it is tried again at that boot time, or after a change from outside.
     Failed(Gate, u32),
 }
 
@@ -74,7 +74,7 @@ impl Plan<'_> {
         self.act_when(gate, || Due::Removal, Action::RemoveSandbox { attempt });
     }
 
-    /// Pulls the image of a container that has never run, at once and for all of them; for later
+    /// Obtains the image of a container that has never run, at once and for all of them; for later
     /// incarnations when the restart is due, because `imagePullPolicy: Always` wants what is current then.
     fn pull(&mut self, member: &Member<'_>) {
         let memory = self.memory.container(member.name());
@@ -102,14 +102,17 @@ impl Plan<'_> {
 
     fn image_gate(&self, member: &Member<'_>, memory: &ContainerMemory) -> ImageGate {
         let is_here = self.seen.images.contains_key(member.name());
-        let is_ready = match member.container.image_pull_policy {
-            ImagePullPolicy::IfNotPresent => is_here,
-            ImagePullPolicy::Always => is_here && memory.pulled_for == Some(memory.next_attempt()),
-            ImagePullPolicy::Never if is_here => true,
-            ImagePullPolicy::Never => return ImageGate::Failed(Gate::Shut, 0),
+        let is_current = match &memory.pulled {
+            // `imagePullPolicy: Always` asks the registry for every incarnation.
+            Some((attempt, _)) if member.container.image_pull_policy == ImagePullPolicy::Always => {
+                *attempt == memory.next_attempt()
+            }
+            None => member.container.image_pull_policy != ImagePullPolicy::Always,
+            // An edited reference is another image.
+            Some((_, image)) => *image == member.container.image,
         };
         match &memory.pull_failure {
-            _ if is_ready => ImageGate::Here,
+            _ if is_here && is_current => ImageGate::Here,
             None => ImageGate::Pull(0),
             Some(failure) => {
                 let gate = retry_gate(Some(failure), self.memory.policy.pull, self.now);
@@ -118,18 +121,19 @@ impl Plan<'_> {
         }
     }
 
-    /// One pull serves all containers of an image, where presence is enough.
+    /// One container is the first to obtain an image; the others that name the same one find it then, where
+    /// finding is enough.
     fn is_pulled_by_another(&self, member: &Member<'_>) -> bool {
-        if member.container.image_pull_policy != ImagePullPolicy::IfNotPresent {
-            return false;
-        }
-        self.actions.iter().chain(&self.seen.in_flight).any(|action| match action {
-            Action::Pull { container, .. } if container != member.name() => {
-                let other = self.pod.spec.container(container);
-                other.is_some_and(|other| other.image == member.container.image)
-            }
+        let image = &member.container.image;
+        let has_same = |name: &str| self.pod.spec.container(name).is_some_and(|other| other.image == *image);
+        let is_found = || self.seen.images.keys().any(|name| has_same(name));
+        let is_under_way = |action: &Action| match action {
+            Action::Pull { container, .. } => container != member.name() && has_same(container),
             _ => false,
-        })
+        };
+        member.container.image_pull_policy == ImagePullPolicy::IfNotPresent
+            && self.actions.iter().chain(&self.seen.in_flight).any(is_under_way)
+            && !is_found()
     }
 
     fn run_post_start(&mut self, member: &Member<'_>) {

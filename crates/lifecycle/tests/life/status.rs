@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lifecycle::status::{ContainerState, Phase, QosClass, WaitingReason};
-use lifecycle::{Decision, Fact, Memory, Policy, Reason, decide};
+use lifecycle::{Action, Decision, Done, Fact, Failure, Memory, Policy, Reason, Retry, decide};
 use model::pod::{Pod, Resources};
 use model::quantity::Quantity;
 
@@ -11,12 +11,19 @@ use crate::world::fate::{Fate, Life, Plan};
 use crate::world::pods::{container, empty_pod};
 use crate::world::{SECOND, World};
 
-/// Everything succeeds at once.
+/// Everything succeeds at once, but for a pull that the policy forbids.
 struct Fair;
 
 impl Fate for Fair {
-    fn plan(&mut self, _: &lifecycle::Action) -> Plan {
-        Plan { takes_nanos: 0, result: Ok(lifecycle::Done::Performed) }
+    fn plan(&mut self, action: &Action) -> Plan {
+        let result = match action {
+            Action::Pull { container, retry: 0, .. } if container == "never" => {
+                let message = "it is not here".to_owned();
+                Err(Failure { reason: Reason::ErrImageNeverPull, message, retry: Retry::OnChange })
+            }
+            _ => Ok(Done::Performed),
+        };
+        Plan { takes_nanos: 0, result }
     }
 
     fn life(&mut self, _: &str, _: u32) -> Life {
@@ -165,17 +172,15 @@ fn an_ended_pod_still_shows_its_address() {
 
 #[test]
 fn a_failure_that_only_a_change_ends_blocks_the_pod() {
-    let mut pod = pod_of(&["web"]);
-    pod.spec.containers[0].image_pull_policy = model::pod::ImagePullPolicy::Never;
-    let mut node = Node::new(pod);
+    let mut node = Node::new(pod_of(&["never"]));
     let decision = node.settle();
     let blocked = decision.blocked.expect("nothing can be done");
-    assert_eq!((blocked.container.as_deref(), blocked.reason), (Some("web"), Reason::ErrImageNeverPull));
+    assert_eq!((blocked.container.as_deref(), blocked.reason), (Some("never"), Reason::ErrImageNeverPull));
     let state = &decision.status.container_statuses[0].state;
     let reason = WaitingReason::Failed(Reason::ErrImageNeverPull);
     assert!(matches!(state, ContainerState::Waiting { reason: shown, .. } if *shown == reason));
 
-    node.world.images.insert("web:1".to_owned());
+    node.memory.note(&node.pod, &Fact::DependencyChanged, &node.world.now);
     let decision = node.settle();
     assert_eq!((decision.blocked, decision.status.phase), (None, Phase::Running));
 }

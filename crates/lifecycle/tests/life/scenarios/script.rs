@@ -43,6 +43,7 @@ pub struct ScriptFate {
     failing_probes: Vec<(String, ProbeKind)>,
     failing_starts: BTreeMap<String, Reason>,
     failing_pulls: Vec<String>,
+    never_pulled: Vec<String>,
     failing_sandbox: bool,
 }
 
@@ -65,6 +66,11 @@ impl Fate for ScriptFate {
             }
             Action::Pull { container, .. } if self.failing_pulls.contains(container) => {
                 (0, fail(Reason::ErrImagePull, "manifest unknown"))
+            }
+            Action::Pull { container, .. } if self.never_pulled.contains(container) => {
+                let message = "Container image is not present with pull policy of Never".to_owned();
+                let (reason, retry) = (Reason::ErrImageNeverPull, Retry::OnChange);
+                (0, Err(Failure { reason, message, retry }))
             }
             Action::Start { container, .. } => match self.failing_starts.get(container) {
                 Some(reason) => (0, fail(*reason, "it cannot be")),
@@ -166,6 +172,7 @@ impl Script {
                 codes: codes.iter().map(|code| code.parse().unwrap()).collect(),
             }),
             ["imagePullPolicy", policy] => {
+                self.fate.never_pulled.extend((*policy == "Never").then_some(name));
                 made.image_pull_policy = match *policy {
                     "Always" => ImagePullPolicy::Always,
                     "Never" => ImagePullPolicy::Never,
@@ -255,6 +262,7 @@ fn command(text: &str) -> Command {
         ["pull", "of", container, outcome] => {
             let (container, fails) = ((*container).to_owned(), *outcome == "fails");
             change(Box::new(move |fate| {
+                fate.never_pulled.retain(|never| *never != container);
                 fate.failing_pulls.retain(|failing| *failing != container);
                 fate.failing_pulls.extend(fails.then(|| container.clone()));
             }))
