@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use image::{Image, Images, PullError, PullOptions, Reference};
-use lifecycle::{Action, Done, Failure, Reason};
+use image::{Image, Images, PullError, PullOptions, PullReason, Reference};
+use lifecycle::{Action, Done, Event, Failure, Reason};
 use model::pod::ImagePullPolicy;
 
 use super::{Performed, chain, failed, stuck};
@@ -64,8 +64,39 @@ async fn obtain(context: &Arc<PodContext>, action: &Action, name: &str) -> Resul
         done_bytes: AtomicU64::new(0),
         total_bytes: AtomicU64::new(0),
     });
-    let pulled = images.pull(&reference, &PullOptions::default(), progress).await;
-    pulled.map(|image| (image, true)).map_err(|error| pull_failure(&container.image, &error))
+    match images.pull(&reference, &PullOptions::default(), progress).await {
+        Ok(image) => Ok((image, true)),
+        Err(error) => match loaded_by_hand(images, &reference, &error) {
+            Some(image) => {
+                context.report_event(unreachable_registry(name, &container.image));
+                Ok((image, false))
+            }
+            None => Err(pull_failure(&container.image, &error)),
+        },
+    }
+}
+
+/// The image that an archive brought, when its registry cannot be reached. A kubelet would wait for the registry
+/// (`imagePullPolicy: Always`, the default for `:latest`); but whoever loads an image by hand wants that image,
+/// and a machine without a network could not run it otherwise. What once came from a registry stays the registry's.
+fn loaded_by_hand(images: &Images, reference: &Reference, error: &PullError) -> Option<Image> {
+    if error.reason() != PullReason::Unreachable {
+        return None;
+    }
+    images.find(reference).ok().flatten().filter(|image| image.repo_digest.is_none())
+}
+
+fn unreachable_registry(container: &str, image: &str) -> Event {
+    Event {
+        warning: true,
+        reason: "RegistryUnreachable",
+        message: format!(
+            "the registry of image \"{image}\" cannot be reached, so the one loaded from an archive is used although \
+             imagePullPolicy is Always; Kubernetes would wait: set imagePullPolicy: IfNotPresent, or give a tag \
+             other than latest"
+        ),
+        container: Some(container.to_owned()),
+    }
 }
 
 /// The built-in image, made at its first use.
