@@ -101,7 +101,7 @@ impl Archive {
         // The file needs no name: it must not outlive this process.
         std::fs::remove_file(&copy_path).map_err(Error::io("remove", &copy_path))?;
         let bytes = copy_stream(&mut plain, &mut copy, session.store().limits.layer_bytes)
-            .map_err(Error::io("unpack into the image directory", path))?;
+            .map_err(Error::io("unpack", path))?;
         Self::index(path, copy, bytes)
     }
 
@@ -200,14 +200,21 @@ fn copy_stream(from: &mut dyn Read, to: &mut File, limit_bytes: u64) -> io::Resu
             Ok(0) => return Ok(total),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
+            Err(error) => {
+                return Err(io::Error::new(error.kind(), format!("it is cut off or damaged ({error})")));
+            }
         };
         total += read as u64;
         if total > limit_bytes {
             let problem = format!("it unpacks to more than the {limit_bytes} bytes allowed");
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
         }
-        to.write_all(&buffer[..read])?;
+        to.write_all(&buffer[..read]).map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("no copy of it can be kept in the image directory ({error})"),
+            )
+        })?;
     }
 }
 

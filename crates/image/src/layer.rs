@@ -20,9 +20,9 @@ use crate::record::LayerRecord;
 use crate::staging::{Session, rename};
 use crate::store::{Hold, Images};
 use crate::tar_reader::Source;
-use crate::unpack::{Unpacked, unpack};
+use crate::unpack::{UnpackError, Unpacked, unpack};
 
-impl Source for PipeReader {}
+impl Source for &mut PipeReader {}
 
 const CHUNK_BYTES: usize = 128 * 1024;
 
@@ -46,10 +46,11 @@ pub(crate) struct Work<'a> {
 
 /// What the reading thread found out about the stream.
 struct Stream {
-    compression: Compression,
+    compression: Option<Compression>,
     blob: Digest,
     blob_bytes: u64,
-    diff_id: Digest,
+    /// Known when the stream was decompressed to its end.
+    diff_id: Option<Digest>,
 }
 
 /// Makes sure that the layer is in the store, and keeps it there for as long as the returned lock lives. `open` is called
@@ -82,22 +83,33 @@ pub(crate) fn ensure<R: Read + Send>(
         limit_bytes: expected.blob_bytes,
         stop: work.stop,
         step: &step,
+        has_failed: false,
     };
-    let (writer, reader) = pipe();
+    let (writer, mut reader) = pipe();
+    let is_unreadable = AtomicBool::new(false);
     let (unpacked, stream) = std::thread::scope(|scope| {
-        let reading = scope.spawn(move || read_stream(tee, writer));
-        // The reader is moved in and gone when this returns, which ends the other thread too.
-        let unpacked = unpack(reader, &directory, &store.limits);
-        (unpacked, reading.join())
+        let reading = scope.spawn(|| read_stream(tee, writer, &is_unreadable));
+        let unpacked = unpack(&mut reader, &directory, &store.limits);
+        is_unreadable.store(matches!(unpacked, Err(UnpackError::Read(_))), Ordering::Release);
+        // Ends the other thread too, should it still be writing.
+        drop(reader);
+        (unpacked, reading.join().unwrap_or(None))
     });
-    let unpacked = unpacked.map_err(|source| Error::Layer { diff_id: expected.diff_id.clone(), source })?;
-    let stream = match stream {
-        Ok(Some(stream)) => stream,
+    let failed = |source| Error::Layer { diff_id: expected.diff_id.clone(), source };
+    match (unpacked, stream) {
+        (Ok(unpacked), Some(stream)) => {
+            check(expected, &stream)?;
+            commit(work.session, expected, &directory, &blob_path, &stream, unpacked)
+        }
+        // An archive that cannot be read is mostly one that was damaged on its way: then its digest is the better answer.
+        (Err(source @ UnpackError::Read(_)), Some(stream)) => {
+            check(expected, &stream)?;
+            Err(failed(source))
+        }
+        (Err(source), _) => Err(failed(source)),
         // The reading thread cannot fail without the other noticing.
-        Ok(None) | Err(_) => return Err(Error::Stopped),
-    };
-    check(expected, &stream)?;
-    commit(work.session, expected, &directory, &blob_path, &stream, unpacked)
+        (Ok(_), None) => Err(Error::Stopped),
+    }
 }
 
 fn check(expected: &Expected, stream: &Stream) -> Result<(), Error> {
@@ -107,13 +119,16 @@ fn check(expected: &Expected, stream: &Stream) -> Result<(), Error> {
     {
         return Err(Error::SizeMismatch { what, expected: bytes, actual: stream.blob_bytes });
     }
-    let blob = expected.blob.as_ref().map(|blob| (blob, &stream.blob));
-    for (expected, actual) in blob.into_iter().chain([(&expected.diff_id, &stream.diff_id)]) {
-        if expected != actual {
-            return Err(Error::DigestMismatch { what, expected: expected.clone(), actual: actual.clone() });
+    // An uncompressed layer's two digests are one.
+    let is_plain = stream.compression == Some(Compression::Plain);
+    let diff_id = if is_plain { Some(&stream.blob) } else { stream.diff_id.as_ref() };
+    let pairs = [expected.blob.as_ref().zip(Some(&stream.blob)), Some(&expected.diff_id).zip(diff_id)];
+    match pairs.into_iter().flatten().find(|(expected, actual)| expected != actual) {
+        Some((expected, actual)) => {
+            Err(Error::DigestMismatch { what, expected: expected.clone(), actual: actual.clone() })
         }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn commit(
@@ -129,7 +144,7 @@ fn commit(
         diff_id: expected.diff_id.clone(),
         blob: stream.blob.clone(),
         blob_bytes: stream.blob_bytes,
-        compression: stream.compression,
+        compression: stream.compression.unwrap_or(Compression::Plain),
         entries: unpacked.entries,
         unpacked_bytes: unpacked.bytes,
     };
@@ -147,29 +162,41 @@ fn commit(
     pinned.ok_or(Error::Stopped)
 }
 
-/// Reads all of the source, telling both digests. Failures reach the other thread through the pipe.
-fn read_stream<R: Read + Send>(mut tee: Tee<'_, R>, mut writer: PipeWriter) -> Option<Stream> {
-    match pump(&mut tee, &mut writer) {
-        Ok((compression, diff_id)) => {
-            let (blob, blob_bytes) = (tee.hasher.finish(), tee.bytes);
-            let diff_id = diff_id.unwrap_or_else(|| blob.clone());
+/// Reads all of the source, telling both digests. Failures reach the other thread through the pipe. When the contents turn
+/// out unreadable, the rest is read for its digest alone; not so when the source fails or an entry is refused.
+fn read_stream<R: Read + Send>(
+    mut tee: Tee<'_, R>,
+    mut writer: PipeWriter,
+    is_unreadable: &AtomicBool,
+) -> Option<Stream> {
+    let mut compression = None;
+    let diff_id = match pump(&mut tee, &mut writer, &mut compression) {
+        Ok(diff_id) => {
             writer.finish().ok()?;
-            Some(Stream { compression, blob, blob_bytes, diff_id })
+            diff_id
         }
         Err(error) => {
+            let is_refused =
+                error.kind() == io::ErrorKind::BrokenPipe && !is_unreadable.load(Ordering::Acquire);
             writer.fail(error);
+            if tee.has_failed || is_refused {
+                return None;
+            }
+            io::copy(&mut tee, &mut io::sink()).ok()?;
             None
         }
-    }
+    };
+    Some(Stream { compression, blob: tee.hasher.finish(), blob_bytes: tee.bytes, diff_id })
 }
 
 fn pump<R: Read + Send>(
     tee: &mut Tee<'_, R>,
     writer: &mut PipeWriter,
-) -> io::Result<(Compression, Option<Digest>)> {
-    let (compression, mut plain) = decompress(tee)?;
-    // An uncompressed layer's two digests are one.
-    let mut hasher = (compression != Compression::Plain).then(Hasher::new);
+    compression: &mut Option<Compression>,
+) -> io::Result<Option<Digest>> {
+    let (found, mut plain) = decompress(tee)?;
+    *compression = Some(found);
+    let mut hasher = (found != Compression::Plain).then(Hasher::new);
     let mut buffer = vec![0; CHUNK_BYTES];
     loop {
         let read = match plain.read(&mut buffer) {
@@ -183,7 +210,7 @@ fn pump<R: Read + Send>(
         }
         writer.write_all(&buffer[..read])?;
     }
-    Ok((compression, hasher.map(Hasher::finish)))
+    Ok(hasher.map(Hasher::finish))
 }
 
 /// Hands bytes on while keeping a copy and a digest of them.
@@ -195,10 +222,12 @@ struct Tee<'a, R> {
     limit_bytes: Option<u64>,
     stop: &'a AtomicBool,
     step: &'a Step<'a>,
+    /// The source or the copy failed, rather than what was made of the bytes.
+    has_failed: bool,
 }
 
-impl<R: Read> Read for Tee<'_, R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+impl<R: Read> Tee<'_, R> {
+    fn read_on(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(io::Error::other("stopped because another layer failed"));
         }
@@ -217,5 +246,13 @@ impl<R: Read> Read for Tee<'_, R> {
         })?;
         self.step.advance(read as u64);
         Ok(read)
+    }
+}
+
+impl<R: Read> Read for Tee<'_, R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let result = self.read_on(out);
+        self.has_failed |= result.is_err();
+        result
     }
 }

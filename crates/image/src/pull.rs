@@ -337,13 +337,19 @@ fn client(reference: &Reference, options: &PullOptions) -> Result<Client, Cause>
     // The first provider of the process stays; a second installation is refused, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let registry = reference.registry().to_owned();
-    let is_plain = is_loopback(&registry) || options.plain_http.contains(&registry);
+    let host = registry.split(':').next().unwrap_or_default().to_owned();
+    let is_near = is_loopback(&registry);
+    let is_plain = is_near || options.plain_http.contains(&registry);
     let config = ClientConfig {
         protocol: if is_plain { ClientProtocol::HttpsExcept(vec![registry]) } else { ClientProtocol::Https },
         connect_timeout: Some(options.connect_timeout),
         read_timeout: Some(options.read_timeout),
         user_agent: concat!("podling/", env!("CARGO_PKG_VERSION")),
         platform_resolver: None,
+        // A proxy from the environment is never asked for loopback, as in Go's programs. The client has no switch for that;
+        // naming a proxy that is not used for this host replaces those of the environment.
+        http_proxy: is_near.then(|| "http://127.0.0.1:9".to_owned()),
+        no_proxy: is_near.then_some(host),
         ..ClientConfig::default()
     };
     Ok(Client::try_from(config)?)
