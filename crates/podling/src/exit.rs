@@ -37,6 +37,8 @@ pub(crate) enum Ending {
     PodsEnded,
     /// `--until` was reached.
     Reached,
+    /// `--until` never will be, because a Pod failed, with this code.
+    PodFailed(Code),
     /// `--timeout` was exceeded.
     TimedOut,
     /// A signal asked podling to stop.
@@ -51,6 +53,7 @@ impl Ending {
         match self {
             Ending::PodsEnded => "PodsEnded",
             Ending::Reached => "Reached",
+            Ending::PodFailed(_) => "PodFailed",
             Ending::TimedOut => "TimedOut",
             Ending::Signal(_) => "Signal",
             Ending::GaveUp(_) => "GaveUp",
@@ -65,6 +68,7 @@ pub(crate) fn code<'a>(ending: &Ending, statuses: impl IntoIterator<Item = &'a S
             statuses.into_iter().map(of_pod).find(|code| *code != Code::SUCCESS).unwrap_or(Code::SUCCESS)
         }
         Ending::Reached => Code::SUCCESS,
+        Ending::PodFailed(code) => *code,
         Ending::TimedOut => Code::TIMED_OUT,
         Ending::Signal(signal) => Code(128u8.wrapping_add(*signal as u8)),
         Ending::GaveUp(_) => Code::PODLING_FAILED,

@@ -65,7 +65,7 @@ async fn foreground(
     config: NodeConfig,
 ) -> Result<(Outcome, Vec<String>), Failure> {
     let mut console = Console::new(asked.output);
-    let cast = Cast::of(&input.pods);
+    let cast = Arc::new(Cast::of(&input.pods));
     console.expect_names(cast.labels());
     let pods = names(&input.pods);
     let manifest =

@@ -100,17 +100,15 @@ fn sentence(told: &Told<'_>, palette: Palette) -> Option<String> {
         }
         // An init container is told when it is done; one that takes long is told by `Stuck`.
         Told::Started { role: Role::Init, attempt: 0, .. } => return None,
-        Told::Started { container, role: Role::Sidecar, attempt: 0, .. } => {
-            format!("{container} started (sidecar)")
-        }
-        Told::Started { container, attempt: 0, .. } => format!("{container} started"),
-        Told::Started { container, attempt, .. } => format!("{container} started again (restart {attempt})"),
+        Told::Started { label, role: Role::Sidecar, attempt: 0, .. } => format!("{label} started (sidecar)"),
+        Told::Started { label, attempt: 0, .. } => format!("{label} started"),
+        Told::Started { label, attempt, .. } => format!("{label} started again (restart {attempt})"),
         Told::Exited { .. } => exited(told, palette),
-        Told::Waiting { container, restart_delay: Some(delay), last_code, .. } => {
+        Told::Waiting { label, restart_delay: Some(delay), last_code, .. } => {
             let why = last_code.map(|code| format!(" because it ended with code {code}")).unwrap_or_default();
-            format!("{container}: restarting in {delay}{why}")
+            format!("{label}: restarting in {delay}{why}")
         }
-        Told::Waiting { container, reason, message, .. } => format!("{container} waits: {reason}: {message}"),
+        Told::Waiting { label, reason, message, .. } => format!("{label} waits: {reason}: {message}"),
         Told::Ready { pod, pod_ips } => match pod_ips.first() {
             Some(ip) => palette.success(format_args!("{} is ready at {ip}", short(pod))),
             None => palette.success(format_args!("{} is ready", short(pod))),
@@ -160,22 +158,22 @@ fn short(pod: &str) -> &str {
 }
 
 fn exited(told: &Told<'_>, palette: Palette) -> String {
-    let Told::Exited { container, role, init, code, signal, reason, message, ran_ms, is_stopped, .. } = told
+    let Told::Exited { label, role, init, code, signal, reason, message, ran_ms, is_stopped, .. } = told
     else {
         return String::new();
     };
     let ran = ran_ms.map(|ms| human::duration(Duration::from_secs_f64(ms / 1e3)));
     if let (Role::Init, Some((index, total)), 0) = (role, init, code) {
         let after = ran.map(|ran| format!(" in {ran}")).unwrap_or_default();
-        return format!("init {index}/{total} {container} done{after}");
+        return format!("init {index}/{total} {label} done{after}");
     }
     let after = ran.map(|ran| format!(" after {ran}")).unwrap_or_default();
     if *is_stopped && *reason != "OOMKilled" {
         return match (code, signal) {
             // It was given the time to end, and did not take it.
-            (_, Some(9)) => format!("{container} did not stop in time and was killed{after}"),
-            (0, _) => format!("{container} stopped{after}"),
-            (code, _) => format!("{container} stopped with code {code}{after}"),
+            (_, Some(9)) => format!("{label} did not stop in time and was killed{after}"),
+            (0, _) => format!("{label} stopped{after}"),
+            (code, _) => format!("{label} stopped with code {code}{after}"),
         };
     }
     let how = match (*reason, signal) {
@@ -185,7 +183,7 @@ fn exited(told: &Told<'_>, palette: Palette) -> String {
         (_, None) => format!("ended with code {code}"),
     };
     let why = message.map(|message| format!(": {}", message.trim_end())).unwrap_or_default();
-    let sentence = format!("{container} {how}{after}{why}");
+    let sentence = format!("{label} {how}{after}{why}");
     if *code == 0 { sentence } else { palette.failure(sentence) }
 }
 

@@ -1,6 +1,7 @@
 //! Everything that a run tells, as data.
 //!
-//! As JSON, each of these is one line (docs/output-json.md); renaming one breaks scripts.
+//! As JSON, each of these is one line (docs/output-json.md); renaming one breaks scripts. A container's `label` is
+//! its name as it stands before its lines: with its Pod's when there are several.
 
 use serde::Serialize;
 
@@ -27,11 +28,20 @@ pub(crate) enum Told<'a> {
     /// The Pod's status changed; `cause` says why the Pod is not yet what was asked.
     Status { pod: &'a str, phase: &'a str, ready: bool, pod_ips: &'a [String], cause: Option<&'a str> },
     /// A container was started.
-    Started { pod: &'a str, container: &'a str, role: Role, attempt: u32 },
+    Started {
+        pod: &'a str,
+        container: &'a str,
+        #[serde(skip)]
+        label: &'a str,
+        role: Role,
+        attempt: u32,
+    },
     /// A container ended; `is_stopped` when it was asked to, because the work is done or podling stops.
     Exited {
         pod: &'a str,
         container: &'a str,
+        #[serde(skip)]
+        label: &'a str,
         role: Role,
         /// Which of the init containers, sidecars included, from 1; and how many there are.
         init: Option<(usize, usize)>,
@@ -47,6 +57,8 @@ pub(crate) enum Told<'a> {
     Waiting {
         pod: &'a str,
         container: &'a str,
+        #[serde(skip)]
+        label: &'a str,
         reason: &'a str,
         message: &'a str,
         /// For a restart: how long it is put off, as people say it, and how the last one ended.

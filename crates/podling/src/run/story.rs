@@ -19,7 +19,7 @@ pub(super) fn ended_container(transition: &Transition) -> Option<&str> {
 /// What is told of one change; nothing for what is told by another.
 pub(super) fn tell<'a>(
     transition: &'a Transition,
-    cast: &Cast,
+    cast: &'a Cast,
     uid: &str,
     pod: &'a str,
     status: &'a Status,
@@ -31,6 +31,7 @@ pub(super) fn tell<'a>(
             Told::Exited {
                 pod,
                 container,
+                label: &member.label,
                 role: member.role,
                 init: cast.place_among_init(member),
                 code: 0,
@@ -42,8 +43,9 @@ pub(super) fn tell<'a>(
             }
         }
         Transition::Started { container, restart_count } => {
-            let role = cast.find(uid, container)?.role;
-            Told::Started { pod, container, role, attempt: *restart_count }
+            let member = cast.find(uid, container)?;
+            let (label, role) = (member.label.as_str(), member.role);
+            Told::Started { pod, container, label, role, attempt: *restart_count }
         }
         Transition::Exited { container, terminated } => {
             let member = cast.find(uid, container)?;
@@ -53,6 +55,7 @@ pub(super) fn tell<'a>(
             Told::Exited {
                 pod,
                 container,
+                label: &member.label,
                 role: member.role,
                 init: cast.place_among_init(member),
                 code: terminated.exit_code,
@@ -66,6 +69,7 @@ pub(super) fn tell<'a>(
         Transition::Waiting { container, reason, message } => Told::Waiting {
             pod,
             container,
+            label: &cast.find(uid, container)?.label,
             reason,
             message,
             restart_delay: restart_delay(reason, message),

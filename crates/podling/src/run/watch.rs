@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::control_plane::{Report, ReportKind};
-use lifecycle::status::Status;
+use lifecycle::status::{Phase, Status};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -16,7 +16,7 @@ use super::requests::Request;
 use super::{hopeless, story};
 use crate::clock::Clock;
 use crate::console::{Console, Line, Told};
-use crate::exit::Ending;
+use crate::exit::{self, Ending};
 use crate::typed::Until;
 
 /// How long a Pod may be short of what was asked before the cause is told.
@@ -38,7 +38,7 @@ struct WatchedPod {
 pub(super) struct Watch {
     pub(super) clock: Clock,
     pub(super) console: Console,
-    pub(super) cast: Cast,
+    pub(super) cast: Arc<Cast>,
     pub(super) plane: Arc<ManifestPlane>,
     pub(super) until: Option<Until>,
     logs: Logs,
@@ -58,7 +58,7 @@ impl Watch {
     pub(super) fn new(
         clock: Clock,
         console: Console,
-        cast: Cast,
+        cast: Arc<Cast>,
         plane: Arc<ManifestPlane>,
         until: Option<Until>,
         pods: &[(String, String)],
@@ -170,11 +170,12 @@ impl Watch {
         )
         .await;
         let hopeless = hopeless::status(&new);
+        let cast = Arc::clone(&self.cast);
         for transition in lifecycle::transitions(old.as_ref(), &new) {
             if let Some(container) = story::ended_container(&transition) {
                 self.finish_logs(&uid, Some(container)).await;
             }
-            let Some(told) = story::tell(&transition, &self.cast, &uid, &full_name, &new, is_stopping) else {
+            let Some(told) = story::tell(&transition, &cast, &uid, &full_name, &new, is_stopping) else {
                 continue;
             };
             match told {
@@ -189,8 +190,25 @@ impl Watch {
         if let Some(why) = hopeless {
             self.end(Ending::GaveUp(why)).await;
         }
-        let is_ready = |pod: &WatchedPod| pod.status.as_ref().is_some_and(Status::is_ready);
-        if self.until == Some(Until::Ready) && self.pods.iter().all(is_ready) {
+        self.end_if_reached().await;
+    }
+
+    /// Ends the run when every Pod is what `--until` asks for, or one of them never will be.
+    async fn end_if_reached(&mut self) {
+        if self.until != Some(Until::Ready) {
+            return;
+        }
+        let phase_is = |pod: &WatchedPod, phase| pod.status.as_ref().is_some_and(|s| s.phase == phase);
+        // A Pod whose work is done before anybody looked has been all it will ever be.
+        let is_reached = |pod: &WatchedPod| {
+            pod.status.as_ref().is_some_and(Status::is_ready) || phase_is(pod, Phase::Succeeded)
+        };
+        let failed: Vec<_> = self.pods.iter().filter(|pod| phase_is(pod, Phase::Failed)).collect();
+        if !failed.is_empty() {
+            // Now, because those that still run will be stopped, and fail by that.
+            let code = exit::code(&Ending::PodsEnded, failed.iter().filter_map(|pod| pod.status.as_ref()));
+            self.end(Ending::PodFailed(code)).await;
+        } else if self.pods.iter().all(is_reached) {
             self.end(Ending::Reached).await;
         }
     }
@@ -215,6 +233,7 @@ impl Watch {
                 "nothing will change by waiting".to_owned()
             }
             Ending::PodsEnded => "every Pod has ended".to_owned(),
+            Ending::PodFailed(_) => "a Pod has failed, and will not become ready".to_owned(),
             Ending::Reached => "ready, as --until asked for".to_owned(),
             Ending::TimedOut => "--timeout is over".to_owned(),
             Ending::Signal(signal) if at_once => format!("{} again", story::signal_name(*signal)),

@@ -46,6 +46,7 @@ fn ends_are_told_in_one_sentence() {
     let exited = |role, init, code, signal, reason, message| Told::Exited {
         pod: "p",
         container: "c",
+        label: "c",
         role,
         init,
         code,
