@@ -1,4 +1,7 @@
 //! `cause`: one sentence that says why the Pod is not what was asked, on which a person can act.
+//!
+//! It names no instant and no remaining time, so that it changes only when the cause does; whoever shows it
+//! knows since when it holds.
 
 use model::pod::Pod;
 
@@ -76,10 +79,11 @@ impl Teller<'_> {
             .filter(|member| self.memory.container(member.name()).running().is_some())
             .map(|member| format!("`{}`", member.name()))
             .collect();
-        let left_nanos = stopping.grace_nanos.saturating_sub(self.now.nanos_since(&stopping.since));
+        let grace = span(stopping.grace_nanos);
         match running.as_slice() {
             [] => format!("{why}; nothing runs any more"),
-            running => format!("{why}; {} still run, {} of grace left", running.join(", "), span(left_nanos)),
+            [one] => format!("{why}; {one} still runs, with a grace of {grace}"),
+            running => format!("{why}; {} still run, with a grace of {grace}", running.join(", ")),
         }
     }
 
@@ -122,9 +126,9 @@ impl Teller<'_> {
         let how = self.how_it_ended(member).filter(|_| !is_behind)?;
         let nth = ordinal(container.next_attempt());
         Some(match restart_gate(self.memory, container, self.now) {
-            Gate::Until(at) => {
-                let wait = span(at.saturating_sub(self.now.boot_nanos));
-                format!("{title} restarts in {wait} after it {how} ({nth} restart)")
+            Gate::Until(_) => {
+                let delay = span(self.memory.policy.restart.nanos(container.streak));
+                format!("{title} restarts {delay} after it {how} ({nth} restart)")
             }
             _ => format!("{title} restarts after it {how} ({nth} restart)"),
         })
@@ -154,9 +158,8 @@ impl Teller<'_> {
         let Some(running) = self.memory.container(member.name()).running() else {
             return Some(format!("{title} is being started"));
         };
-        let ran = running.started_at.map_or(0, |at| self.now.nanos_since(&at));
         Some(match member.role {
-            Role::Init => format!("{title} has run for {}", span(ran)),
+            Role::Init => format!("{title} is running, and the others wait for its end"),
             _ if !running.post_start_done => format!("{title} waits for its postStart hook"),
             _ => {
                 format!("{title} has not passed its startup probe{}", last_failure(&running.startup.message))
@@ -210,7 +213,7 @@ impl Teller<'_> {
 
     fn next_try(&self, failure: &FailureMemory, backoff: Backoff) -> String {
         match retry_gate(Some(failure), backoff, self.now) {
-            Gate::Until(at) => format!("; next try in {}", span(at.saturating_sub(self.now.boot_nanos))),
+            Gate::Until(_) => format!("; tried again after {}", span(backoff.nanos(failure.count))),
             Gate::Open => "; trying again".to_owned(),
             Gate::Shut => {
                 debug_assert_eq!(failure.wait, Wait::OnChange);
@@ -248,7 +251,7 @@ fn ordinal(n: u32) -> String {
 }
 
 /// A duration as a person says it: `40 ms`, `12 s`, `3 min 5 s`, `2 h 10 min`.
-pub(crate) fn span(nanos: u64) -> String {
+fn span(nanos: u64) -> String {
     let seconds = nanos / SECOND;
     match seconds {
         0 => format!("{} ms", nanos / 1_000_000),
