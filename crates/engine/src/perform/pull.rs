@@ -66,7 +66,7 @@ async fn obtain(context: &Arc<PodContext>, action: &Action, name: &str) -> Resul
     });
     match images.pull(&reference, &PullOptions::default(), progress).await {
         Ok(image) => Ok((image, true)),
-        Err(error) => match loaded_by_hand(images, &reference, &error) {
+        Err(error) => match already_here(images, &reference, &error) {
             Some(image) => {
                 context.report_event(unreachable_registry(name, &container.image));
                 Ok((image, false))
@@ -76,14 +76,14 @@ async fn obtain(context: &Arc<PodContext>, action: &Action, name: &str) -> Resul
     }
 }
 
-/// The image that an archive brought, when its registry cannot be reached. A kubelet would wait for the registry
-/// (`imagePullPolicy: Always`, the default for `:latest`); but whoever loads an image by hand wants that image,
-/// and a machine without a network could not run it otherwise. What once came from a registry stays the registry's.
-fn loaded_by_hand(images: &Images, reference: &Reference, error: &PullError) -> Option<Image> {
+/// The image as it is on this machine, when its registry cannot be reached. A kubelet would wait for the registry
+/// (`imagePullPolicy: Always`, the default for `:latest`); but an image that was loaded from an archive has none,
+/// and one machine that lost its network has nowhere else to run. It is never done without a word.
+fn already_here(images: &Images, reference: &Reference, error: &PullError) -> Option<Image> {
     if error.reason() != PullReason::Unreachable {
         return None;
     }
-    images.find(reference).ok().flatten().filter(|image| image.repo_digest.is_none())
+    images.find(reference).ok().flatten()
 }
 
 fn unreachable_registry(container: &str, image: &str) -> Event {
@@ -91,9 +91,9 @@ fn unreachable_registry(container: &str, image: &str) -> Event {
         warning: true,
         reason: "RegistryUnreachable",
         message: format!(
-            "the registry of image \"{image}\" cannot be reached, so the one loaded from an archive is used although \
-             imagePullPolicy is Always; Kubernetes would wait: set imagePullPolicy: IfNotPresent, or give a tag \
-             other than latest"
+            "the registry of image \"{image}\" cannot be reached, so the one on this machine is used although \
+             imagePullPolicy is Always; a kubelet would wait for the registry: set imagePullPolicy: IfNotPresent, \
+             or give a tag other than latest"
         ),
         container: Some(container.to_owned()),
     }
