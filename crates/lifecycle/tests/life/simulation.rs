@@ -205,7 +205,8 @@ impl Simulation {
                 self.disturb(&mut facts);
             }
             let decision = self.round(std::mem::take(&mut facts))?;
-            if self.just_died {
+            // What was given up is a completion, and leads to a round as any other.
+            if self.just_died || !decision.cancel.is_empty() {
                 continue;
             }
             let Some(next) = self.next_instant(&decision) else { return self.expect_quiet() };
@@ -246,6 +247,9 @@ impl Simulation {
                 let is_clean = self.world.running().is_empty() && decision.actions.is_empty();
                 let what = "gone, and something is left".to_owned();
                 return if is_clean { Ok(()) } else { Err(vec![Violation { number: 13, what }]) };
+            }
+            if !decision.cancel.is_empty() {
+                continue;
             }
             let Some(next) = self.next_instant(&decision) else { break };
             self.world.set_time(next);
