@@ -214,7 +214,7 @@ fn invariant_13_catches_unrest() {
         let nothing_to_do = decision.actions.is_empty() && seen.in_flight.is_empty();
         if nothing_to_do && decision.wake_at.is_none() && decision.end.is_none() {
             let container = format!("nobody-{}", now.boot_nanos);
-            decision.actions.push(Action::PreStop { container, attempt: 0 });
+            decision.actions.push(Action::Signal { container, attempt: 0 });
         }
     });
 }
