@@ -37,11 +37,14 @@ pub(crate) fn ensure(directory: &Path) -> Result<Kernel> {
         modules: root.join("lib/modules"),
         version: version.to_string(),
     };
-    if !kernel.dependency_table().exists() {
-        // Another version, or a half-unpacked one.
-        let _ = fs::remove_dir_all(&root);
-        command::run(Command::new("dpkg-deb").arg("-x").arg(file).arg(&root))?;
-        command::run(Command::new("depmod").arg("-b").arg(&root).arg(version))?;
+    if !root.exists() {
+        // Renamed when complete: another machine may be looking for it.
+        let partial = directory.join(format!("{version}.{}", std::process::id()));
+        command::run(Command::new("dpkg-deb").arg("-x").arg(file).arg(&partial))?;
+        command::run(Command::new("depmod").arg("-b").arg(&partial).arg(version))?;
+        if fs::rename(&partial, &root).is_err() {
+            fs::remove_dir_all(&partial).attempt(format!("removing {}", partial.display()))?;
+        }
     }
     Ok(kernel)
 }

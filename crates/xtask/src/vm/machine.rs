@@ -1,8 +1,8 @@
 //! The machine itself: virtiofsd shows it the host's files, QEMU runs it, its serial line is our output.
 //! Both processes end with us, also when something fails.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -34,15 +34,13 @@ impl Drop for Guarded {
 /// Boots and gives the exit code of the script inside; `None` when the machine ended before it.
 pub(crate) fn run(directory: &Path, kernel: &Path, initramfs: &Path) -> Result<Option<i32>> {
     let disk = make_disk(directory)?;
-    let socket = directory.join(format!("virtiofs-{}.sock", std::process::id()));
+    let socket = directory.join("virtiofs.sock");
     let files = serve_files(&socket, &directory.join("virtiofsd.log"))?;
     let machine = qemu(kernel, initramfs, &disk, &socket).stdout(Stdio::piped()).spawn();
     let mut machine = Guarded(machine.attempt("starting QEMU")?);
     let output = machine.0.stdout.take().ok_or_else(|| Failure::new("QEMU has no standard output"))?;
     let code = relay(BufReader::new(output));
     drop((machine, files));
-    // virtiofsd may have removed it.
-    let _ = fs::remove_file(&socket);
     code
 }
 
@@ -67,12 +65,6 @@ fn relay(mut serial: impl BufRead) -> Result<Option<i32>> {
 /// A new, empty disk: sparse, so that it takes no space until used.
 fn make_disk(directory: &Path) -> Result<PathBuf> {
     let disk = directory.join("disk.img");
-    match fs::remove_file(&disk) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(error).attempt(format!("removing {}", disk.display()));
-        }
-        _ => {}
-    }
     command::output(Command::new("mke2fs").args(["-q", "-F", "-t", "ext4"]).arg(&disk).arg(DISK))?;
     Ok(disk)
 }

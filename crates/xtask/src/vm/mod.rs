@@ -13,6 +13,7 @@ mod machine;
 mod suite;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::failure::{Attempt, Failure, Result};
@@ -51,16 +52,36 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
             suite::script(&suite::find(arguments.filter.as_deref())?, &arguments.arguments)
         }
     };
-    let run_path = directory.join("run.sh");
-    fs::write(&run_path, script).attempt(format!("writing {}", run_path.display()))?;
     let kernel = kernel::ensure(&directory)?;
-    let initramfs = initramfs::write(&directory, &kernel, &run_path)?;
+    // Machines may run side by side: each has its script, its disk and its socket for itself.
+    let own = Own::new(&directory)?;
+    let run_path = own.0.join("run.sh");
+    fs::write(&run_path, script).attempt(format!("writing {}", run_path.display()))?;
+    let initramfs = initramfs::write(&own.0, &kernel, &run_path)?;
     let start = Instant::now();
-    let code = machine::run(&directory, &kernel.image, &initramfs)?;
+    let code = machine::run(&own.0, &kernel.image, &initramfs)?;
     println!("== the machine ran for {:.0} s", start.elapsed().as_secs_f64());
     match code {
         Some(0) => Ok(()),
         Some(code) => Err(Failure::new(format!("the tests in the machine failed with code {code}"))),
         None => Err(Failure::new("the machine ended before the tests did")),
+    }
+}
+
+/// The directory of one machine, removed with it.
+struct Own(PathBuf);
+
+impl Own {
+    fn new(directory: &Path) -> Result<Self> {
+        let path = directory.join(format!("machine-{}", std::process::id()));
+        fs::create_dir_all(&path).attempt(format!("creating {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // It is below the target directory; what remains does no harm.
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
