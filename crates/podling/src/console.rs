@@ -86,6 +86,9 @@ impl Console {
 /// Prints why a command failed, on standard error.
 pub(crate) fn print_failure(failure: &Failure) {
     let palette = Palette::of_stderr();
+    for problem in failure.problems() {
+        eprintln!("{problem}\n");
+    }
     eprintln!("{}: {}", palette.failure("podling"), chain(failure));
 }
 

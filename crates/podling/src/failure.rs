@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use model::manifest::Problem;
+
 /// A failure of podling itself, as opposed to one of a Pod.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -24,8 +26,8 @@ pub(crate) enum Failure {
         source: std::io::Error,
     },
     /// The manifest is wrong: every problem with its place.
-    #[error("{problems}\n\n{}", count_of_problems(*.count))]
-    Manifest { problems: String, count: usize },
+    #[error("{}; nothing was started", count_of_problems(*.count))]
+    Manifest { problems: Vec<Problem>, count: usize },
     /// The manifest is right and holds nothing to run.
     #[error("{files} has no Pod to run: a document with `kind: Pod` is needed")]
     NoPod { files: String },
@@ -53,12 +55,20 @@ pub(crate) enum Failure {
 
 fn count_of_problems(count: usize) -> String {
     match count {
-        1 => "the manifest has 1 problem; nothing was started".to_owned(),
-        count => format!("the manifest has {count} problems; nothing was started"),
+        1 => "the manifest has 1 problem".to_owned(),
+        count => format!("the manifest has {count} problems"),
     }
 }
 
 impl Failure {
+    /// What is wrong with the manifest, if it is that: told one by one before the failure itself.
+    pub(crate) fn problems(&self) -> &[Problem] {
+        match self {
+            Failure::Manifest { problems, .. } => problems,
+            _ => &[],
+        }
+    }
+
     /// Makes `map_err` arguments short.
     pub(crate) fn io(
         attempt: &'static str,

@@ -27,10 +27,31 @@ use crate::clock::Clock;
 use crate::console::{Console, Told};
 use crate::exit::{self, Code};
 use crate::failure::{Failure, chain};
-use crate::typed;
+use crate::typed::{self, RunOutput};
 
 /// Runs the Pods and gives the exit code that follows from how they ended.
 pub(crate) fn perform(asked: typed::Run, clock: Clock) -> Result<Code, Failure> {
+    let output = asked.output;
+    let result = run(asked, clock);
+    if let (Err(failure), RunOutput::Json) = (&result, output) {
+        // People are told by `main`; machines read standard output. If they do not, the exit code remains.
+        let _ = tell_failure(failure, clock);
+    }
+    result
+}
+
+/// A failure as the last lines of machine-readable output.
+fn tell_failure(failure: &Failure, clock: Clock) -> std::io::Result<()> {
+    let mut console = Console::new(RunOutput::Json);
+    for problem in failure.problems() {
+        console.tell(clock.elapsed(), &Told::Problem(problem))?;
+    }
+    console.tell(clock.elapsed(), &Told::Trouble { message: chain(failure) })?;
+    console.tell(clock.elapsed(), &Told::Result { exit_code: Code::PODLING_FAILED.0, reason: "Failed" })?;
+    console.flush()
+}
+
+fn run(asked: typed::Run, clock: Clock) -> Result<Code, Failure> {
     let input = input::read(&asked.files)?;
     if !asked.publish.is_empty() && input.pods.len() != 1 {
         return Err(Failure::PublishNeedsOnePod { count: input.pods.len() });

@@ -63,8 +63,8 @@ pub(crate) struct Run {
     /// Stop the Pods once this is reached, and exit with 0
     #[arg(long, value_name = "STATE")]
     pub(crate) until: Option<Until>,
-    /// Publish a port of the Pod on this machine: [IP:]HOST:CONTAINER; may be repeated
-    #[arg(short, long = "publish", value_name = "PORTS", value_parser = publish::parse)]
+    /// Publish a port of the Pod on this machine; may be repeated
+    #[arg(short, long = "publish", value_name = "[IP:]HOST:CONTAINER", value_parser = publish::parse)]
     pub(crate) publish: Vec<Publish>,
     /// Have this OCI runtime (crun, runc, or a path) create the containers instead of podling itself
     #[arg(long, value_name = "NAME")]

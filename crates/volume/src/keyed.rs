@@ -1,6 +1,6 @@
 //! configMap and secret volumes: which key becomes which file, with which mode.
 //!
-//! [`project`] decides and is pure; [`write`] looks the object up and hands the files to [`crate::atomic`].
+//! [`project`] decides and is pure; [`write()`] looks the object up and hands the files to [`crate::atomic`].
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

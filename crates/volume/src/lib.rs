@@ -2,10 +2,10 @@
 //!
 //! | kind | where | file |
 //! |---|---|---|
-//! | emptyDir | `<data>/volumes/kubernetes.io~empty-dir/NAME`, or a tmpfs that the Pod's shim mounts | [`empty_dir`] |
-//! | configMap | `<data>/volumes/kubernetes.io~configmap/NAME` | [`keyed`], written by [`atomic`] |
-//! | secret | `<run>/volumes/kubernetes.io~secret/NAME` | [`keyed`], written by [`atomic`] |
-//! | hostPath | where the manifest says | [`host_path`] |
+//! | emptyDir | `<data>/volumes/kubernetes.io~empty-dir/NAME`, or a tmpfs that the Pod's shim mounts | `empty_dir` |
+//! | configMap | `<data>/volumes/kubernetes.io~configmap/NAME` | `keyed`, written by `atomic` |
+//! | secret | `<run>/volumes/kubernetes.io~secret/NAME` | `keyed`, written by `atomic` |
+//! | hostPath | where the manifest says | `host_path` |
 //!
 //! The layout is the kubelet's. `<data>` and `<run>` are the Pod's own directories; `volumes` in each of them
 //! has mode 0700, so that what is world-readable or world-writable in a container is not so on the host.

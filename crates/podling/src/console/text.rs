@@ -93,6 +93,7 @@ fn sentence(told: &Told<'_>, palette: Palette) -> Option<String> {
         Told::Manifest { .. } | Told::Step { .. } | Told::Status { .. } | Told::Progress { .. } => {
             return None;
         }
+        Told::Problem(problem) => problem.to_string(),
         Told::Warning { message } => format!("{} {message}", palette.warning("warning:")),
         Told::Trouble { message } => format!("{} {message}", palette.failure("error:")),
         Told::KubernetesEvent { container, warning, reason, message, .. } => {

@@ -3,6 +3,7 @@
 //! As JSON, each of these is one line (docs/output-json.md); renaming one breaks scripts. A container's `label` is
 //! its name as it stands before its lines: with its Pod's when there are several.
 
+use model::manifest::Problem;
 use serde::Serialize;
 
 /// One thing that happened.
@@ -11,6 +12,8 @@ use serde::Serialize;
 pub(crate) enum Told<'a> {
     /// The manifest was read and understood.
     Manifest { pods: Vec<String>, run: &'a str },
+    /// Something is wrong with the manifest; nothing is started.
+    Problem(&'a Problem),
     /// Something is worth a word and stops nothing.
     Warning { message: String },
     /// Something went wrong and will be tried again, or is podling's own trouble.

@@ -39,12 +39,12 @@ pub(super) fn read(files: &[impl AsRef<Path>]) -> Result<Input, Failure> {
             }
             Err(found) => {
                 count += found.count();
-                problems.push(found.to_string());
+                problems.extend(found.iter().cloned());
             }
         }
     }
     if count > 0 {
-        return Err(Failure::Manifest { problems: problems.join("\n\n"), count });
+        return Err(Failure::Manifest { problems, count });
     }
     if input.pods.is_empty() {
         let names: Vec<_> = files.iter().map(|file| display_name(file.as_ref())).collect();
