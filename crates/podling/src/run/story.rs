@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use lifecycle::Transition;
-use lifecycle::status::{ContainerState, ContainerStatus, Phase, Status, WaitingReason};
+use lifecycle::status::{ContainerState, ContainerStatus, Phase, Status, Terminated, WaitingReason};
 
-use super::cast::Cast;
+use super::cast::{Cast, Member};
 use crate::console::{Role, Told, human};
 
 /// The container that ended with this change: all that it printed is there by now.
@@ -49,22 +49,8 @@ pub(super) fn tell<'a>(
         }
         Transition::Exited { container, terminated } => {
             let member = cast.find(uid, container)?;
-            let ran_nanos = terminated
-                .started_at_wall_nanos
-                .and_then(|started| u64::try_from(terminated.finished_at_wall_nanos - started).ok());
-            Told::Exited {
-                pod,
-                container,
-                label: &member.label,
-                role: member.role,
-                init: cast.place_among_init(member),
-                code: terminated.exit_code,
-                signal: terminated.signal,
-                reason: terminated.reason.as_str(),
-                message: terminated.message.as_deref(),
-                ran_ms: ran_nanos.map(millis),
-                is_stopped: is_stopping || (member.role == Role::Sidecar && is_over(status)),
-            }
+            let is_stopped = is_stopping || (member.role == Role::Sidecar && is_over(status));
+            exited(pod, member, cast.place_among_init(member), terminated, is_stopped)
         }
         Transition::Waiting { container, reason, message } => Told::Waiting {
             pod,
@@ -87,6 +73,32 @@ pub(super) fn tell<'a>(
             is_stopped: is_stopping,
         },
     })
+}
+
+/// The end of a container, however it came to it.
+fn exited<'a>(
+    pod: &'a str,
+    member: &'a Member,
+    init: Option<(usize, usize)>,
+    ended: &'a Terminated,
+    is_stopped: bool,
+) -> Told<'a> {
+    let ran_nanos = ended
+        .started_at_wall_nanos
+        .and_then(|started| u64::try_from(ended.finished_at_wall_nanos.saturating_sub(started)).ok());
+    Told::Exited {
+        pod,
+        container: &member.name,
+        label: &member.label,
+        role: member.role,
+        init,
+        code: ended.exit_code,
+        signal: ended.signal,
+        reason: ended.reason.as_str(),
+        message: ended.message.as_deref(),
+        ran_ms: ran_nanos.map(millis),
+        is_stopped,
+    }
 }
 
 /// How long a restart is put off: `10 s`, from Kubernetes' `back-off 10s restarting failed container=...`.
