@@ -97,6 +97,10 @@ pub(super) fn plan(oci: &OciMount) -> Result<Mount, String> {
         }
     }
     mount.source = source(oci, bind, recursive, parameters)?;
+    if mount.source == MountSource::Cgroup && mount.propagation == 0 {
+        // They are binds of the host's.
+        mount.propagation = mount::PRIVATE;
+    }
     Ok(mount)
 }
 

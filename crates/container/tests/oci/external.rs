@@ -51,7 +51,7 @@ pub(crate) fn run(stage: &Stage, runtime: &str, case: &str, spec: &Spec) -> Outc
     }
     spec.save(bundle.join("config.json")).unwrap();
     let output = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "sh", "-c", SCRIPT, "sh"])
+        .args(["--mount", "--propagation", "slave", "sh", "-c", SCRIPT, "sh"])
         .args([&stage.rootfs(), &bundle, &program])
         .arg(&id)
         .stdin(Stdio::null())

@@ -73,7 +73,7 @@ fn mount(line: &str, stage: &Path) -> Vec<(String, String)> {
     let mut parameters: Vec<&str> = filesystem.nth(1).unwrap_or_default().split(',').collect();
     parameters.sort_unstable();
     // Layers are the stage's, the others the kernel's doing.
-    const UNTOLD: [&str; 6] = ["lowerdir", "upperdir=", "workdir=", "inode64", "uuid=", "fsync="];
+    const UNTOLD: [&str; 7] = ["lowerdir", "upperdir=", "workdir=", "inode64", "uuid=", "fsync=", "volatile"];
     parameters.retain(|parameter| !UNTOLD.iter().any(|prefix| parameter.starts_with(prefix)));
     let mut facts = vec![
         (format!("mount {point} options"), options.to_owned()),

@@ -109,7 +109,12 @@ impl Covers {
             Some(null) => null,
             None => self.null.insert(verified_null()?),
         };
-        attach_to(&clone_tree(null, false)?, &found)
+        let mask = clone_tree(null, false)?;
+        // A copy of a mount of the host keeps in touch with it unless told otherwise.
+        let attributes =
+            MountAttributes { set: mount::READ_ONLY, propagation: mount::PRIVATE, ..Default::default() };
+        mount::set_attributes(mask.as_fd(), attributes, false)?;
+        attach_to(&mask, &found)
     }
 
     /// One empty tmpfs serves all masked directories; a mount can be copied only once it is attached (Linux < 6.15).
