@@ -11,6 +11,9 @@ use crate::world::fate::{Dice, DiceFate};
 use crate::world::pods::random_pod;
 use crate::world::{SECOND, World};
 
+/// More than any Pod of the simulation needs when every action takes no time.
+const MOST_ROUNDS_AT_AN_INSTANT: u32 = 30;
+
 /// A decision function that may be wrong.
 pub type Mutation = fn(&Pod, &Observation, &mut Decision, &Now);
 
@@ -32,6 +35,8 @@ pub struct Simulation {
     tells: bool,
     /// The daemon died in the last round, so its decision came to nothing.
     just_died: bool,
+    last_round_at: u64,
+    rounds_at_instant: u32,
     rounds: u64,
     edits: u32,
 }
@@ -61,6 +66,8 @@ impl Simulation {
             forgets: false,
             tells: false,
             just_died: false,
+            last_round_at: 0,
+            rounds_at_instant: 0,
             rounds: 0,
             edits: 0,
         }
@@ -106,6 +113,13 @@ impl Simulation {
         violations.extend(self.world.accidents.drain(..).map(accident));
         if decision.wake_at.as_ref().is_some_and(|wake_at| wake_at.boot_nanos <= self.world.now.boot_nanos) {
             violations.push(Violation { number: 13, what: format!("spins: {:?}", decision.wake_at) });
+        }
+        // What is begun only to be given up, again and again, takes no time and is no rest either.
+        let is_same_instant = self.last_round_at == self.world.now.boot_nanos;
+        self.rounds_at_instant = if is_same_instant { self.rounds_at_instant + 1 } else { 0 };
+        self.last_round_at = self.world.now.boot_nanos;
+        if self.rounds_at_instant > MOST_ROUNDS_AT_AN_INSTANT {
+            violations.push(Violation { number: 13, what: format!("spins: {:?}", decision.actions) });
         }
         if !violations.is_empty() {
             return Err(violations);
