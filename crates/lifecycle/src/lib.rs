@@ -15,6 +15,17 @@
 //! The engine's round: note the completions and requests that came → observe → note the observation →
 //! decide → save the Memory → begin the actions, give up the cancelled ones → wait for a request, a
 //! completion, a change of the world or `wake_at`. It takes no decision while acting.
+//!
+//! | where is ...? | |
+//! |---|---|
+//! | what follows from an exit, a lost container, a dead sandbox | `note/observed.rs` |
+//! | what a completed action leaves behind, probe thresholds | `note/completed.rs` |
+//! | whether and when a container restarts | `restart.rs` |
+//! | start order; stop order; probe schedules; cleaning up | `plan/` |
+//! | phase, conditions, container states, the cause | `report/` |
+//! | the 14 promises, checked from outside | [`invariants`] |
+//! | every rule as a timeline for a Kubernetes user | `scenarios/` |
+//! | random worlds, and wrong decisions that must be caught | `tests/life/` |
 
 mod action;
 mod decide;
