@@ -232,12 +232,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn disk_size_limit_is_a_limitation_and_memory_is_not() {
-        let volume = |medium| Volume {
+    fn a_limit_on_disk_is_not_kept_and_one_in_memory_is() {
+        let volume = |medium, limit: Option<&str>| Volume {
             name: "cache".into(),
-            source: VolumeSource::EmptyDir { medium, size_limit: None },
+            source: VolumeSource::EmptyDir { medium, size_limit: limit.map(|text| text.parse().unwrap()) },
         };
-        assert_eq!(limitation(&volume(Medium::Disk)), None);
-        assert_eq!(limitation(&volume(Medium::Memory)), None);
+        let sentence = limitation(&volume(Medium::Disk, Some("1Gi"))).unwrap();
+        assert!(sentence.contains("\"cache\"") && sentence.contains("1Gi"), "{sentence}");
+        assert_eq!(limitation(&volume(Medium::Disk, None)), None);
+        assert_eq!(limitation(&volume(Medium::Memory, Some("1Gi"))), None);
     }
 }

@@ -69,7 +69,8 @@ impl<O: Write, E: Write> Text<O, E> {
             self.bars.update(what, *done_bytes, *total_bytes);
             return Ok(());
         }
-        if let Told::Result { .. } = told {
+        // The end of a pull, also of one whose size was never known. Others show themselves again as they go on.
+        if matches!(told, Told::Result { .. } | Told::KubernetesEvent { reason: "Pulled" | "Failed", .. }) {
             self.bars.clear();
         }
         let Some(sentence) = sentence(told, self.err_palette) else { return Ok(()) };
