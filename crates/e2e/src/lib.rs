@@ -15,7 +15,9 @@
 
 pub mod binary;
 pub mod call;
+pub mod debian;
 pub mod image;
+pub mod inside;
 pub mod leaks;
 pub mod manifest;
 pub mod podling;

@@ -45,9 +45,12 @@ impl Complete for str {
     fn image(&self, name: &str, lines: &[String]) -> String {
         let wanted = format!("image: {name}");
         let is_wanted = |line: &str| {
-            line.trim_start().strip_prefix(&wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+            line.trim_start()
+                .strip_prefix(&wanted)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
         };
-        let old = self.lines().find(|line| is_wanted(line)).unwrap_or_else(|| panic!("no {wanted} in:\n{self}"));
+        let old =
+            self.lines().find(|line| is_wanted(line)).unwrap_or_else(|| panic!("no {wanted} in:\n{self}"));
         let column = old.len() - old.trim_start().len();
         self.replacen(old, indented(lines, column).trim_end_matches('\n'), 1)
     }
