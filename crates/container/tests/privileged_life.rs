@@ -120,9 +120,10 @@ async fn what_cannot_start_says_why() {
 async fn a_restarted_daemon_finds_everything_again() {
     let mut pod = Pod::new().await;
     let started = pod
-        .start(pod.script("long/0", "echo up; trap 'exit 5' TERM; while :; do sleep 1000 & wait; done"))
+        .start(pod.script("long/0", "trap 'exit 5' TERM; echo up; while :; do sleep 1000 & wait; done"))
         .await
         .unwrap();
+    pod.wait_for_output("long/0", "up").await;
     let pod_dir = pod.pod_dir();
     // The daemon dies; a container ends while nobody listens.
     let (shim, events) = Shim::connect(&pod_dir).await.unwrap();

@@ -68,8 +68,8 @@ pub fn close_all_on_exec() -> io::Result<()> {
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Gives every signal its default action and blocks none: exec keeps ignored signals and the mask.
-pub fn reset_signals() {
+/// Gives every signal its default action: exec keeps ignored signals, and a daemon may have been started with some.
+pub fn reset_all_signals() {
     for signal in 1..=64 {
         if matches!(signal, libc::SIGKILL | libc::SIGSTOP | 32 | 33) {
             continue;
@@ -77,6 +77,19 @@ pub fn reset_signals() {
         // SAFETY: SIG_DFL runs no handler of ours; a refused number changes nothing.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
+}
+
+/// Makes writes to a closed pipe or socket fail instead of ending the process.
+pub fn ignore_broken_pipes() {
+    // SAFETY: SIG_IGN runs no handler of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// Undoes what Rust's runtime and the shim do to signals: SIGPIPE is ignored, some are blocked. For a child whose
+/// parent called [`reset_all_signals`].
+pub fn reset_own_signals() {
+    // SAFETY: SIG_DFL runs no handler of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     // SAFETY: an all-zero sigset_t is the empty set on Linux.
     let empty: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: `empty` is initialised; the old mask is not asked for.

@@ -11,6 +11,7 @@ pub mod mount;
 pub mod netlink;
 pub mod netns;
 pub mod pidfd;
+pub mod program;
 pub mod range_lock;
 pub mod seccomp;
 pub mod signalfd;

@@ -39,7 +39,7 @@ pub(super) fn run(
     reporter: &Reporter,
     console: Console,
 ) -> Result<StartError, StartError> {
-    linux::exec::reset_signals();
+    linux::exec::reset_own_signals();
     // A process that leads a session already (an exec of a leader's child never does) is fine as it is.
     let _ = rustix::process::setsid();
     match process.terminal {

@@ -172,8 +172,9 @@ impl Shim {
 
     fn restrict_devices(&self, cgroup: &Cgroup, devices: &DeviceAccess) -> io::Result<()> {
         if !cgroup.is_v2() {
-            for (file, line) in &devices.v1 {
-                cgroup.write_control("devices", file, line).map_err(io::Error::other)?;
+            for lines in devices.v1.chunk_by(|one, next| one.0 == next.0) {
+                let texts = lines.iter().map(|(_, line)| line.as_str());
+                cgroup.write_lines("devices", &lines[0].0, texts).map_err(io::Error::other)?;
             }
             return Ok(());
         }

@@ -198,7 +198,7 @@ impl RuntimeCall<'_> {
         let arguments = Arguments::new(arguments, environment);
         match clone::clone3(self.single, 0, None)? {
             Cloned::Child => {
-                linux::exec::reset_signals();
+                linux::exec::reset_own_signals();
                 let ready =
                     self.streams.install_for_runtime().and_then(|()| linux::exec::close_all_on_exec());
                 if ready.is_ok() {

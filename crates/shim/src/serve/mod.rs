@@ -93,6 +93,8 @@ struct Shim {
     stopping_sandbox: Vec<requests::Caller>,
     /// Who asked for the end of everything.
     shutting_down: Option<requests::Caller>,
+    /// Whether something was started or ended since the program's pages were let go.
+    was_busy: bool,
     /// Working memory for output, allocated when first used.
     read_buffer: Vec<u8>,
     write_buffer: Vec<u8>,
@@ -126,6 +128,9 @@ impl Shim {
         // Orphans of external runtimes and of containers in the host's PID namespace come here.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         let single = SingleThreaded::verify()?;
+        linux::exec::reset_all_signals();
+        // Rust's runtime had done so: a daemon that went away is an error of a write, not the end.
+        linux::exec::ignore_broken_pipes();
         let signals = SignalFd::block_and_open(&[SIGCHLD], true)?;
         sandbox::enter_own_mount_namespace(single)?;
         std::env::set_current_dir("/")?;
@@ -152,6 +157,7 @@ impl Shim {
             held: Vec::new(),
             stopping_sandbox: Vec::new(),
             shutting_down: None,
+            was_busy: true,
             read_buffer: Vec::new(),
             write_buffer: Vec::new(),
         };
@@ -195,6 +201,10 @@ impl Shim {
             }
             if self.shutting_down.is_some() && self.processes.is_empty() && self.births.is_empty() {
                 return self.finish();
+            }
+            if std::mem::take(&mut self.was_busy) && self.births.is_empty() {
+                // There is one shim for each Pod, and most of them wait most of the time.
+                linux::program::forget_pages()?;
             }
         }
     }

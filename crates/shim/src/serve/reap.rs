@@ -10,6 +10,7 @@ use crate::protocol::{ContainerState, Exit, Message, Reply};
 impl Shim {
     /// Reaps all children that have ended.
     pub(super) fn reap(&mut self) -> io::Result<()> {
+        self.was_busy = true;
         // One signal may stand for many children.
         while self.signals.read().is_ok() {}
         self.attend_all_births();
@@ -31,7 +32,14 @@ impl Shim {
         }
         match self.processes.remove(&pid) {
             Some(Role::Pause) => self.pause_ended(status),
-            Some(Role::Container(key)) => self.container_ended(key, status),
+            Some(Role::Container(key)) => {
+                // An external runtime that has not told yet that it started what has ended already.
+                let role = Role::Container(key.clone());
+                match self.births.values_mut().find(|birth| birth.role == role) {
+                    Some(birth) => birth.early_end = Some(status),
+                    None => self.container_ended(key, status),
+                }
+            }
             Some(Role::Exec(key)) => self.exec_ended(key, status),
             // Somebody's orphan.
             Some(Role::Runtime) | None => {}
@@ -50,7 +58,7 @@ impl Shim {
         }
     }
 
-    fn container_ended(&mut self, key: String, status: WaitStatus) {
+    pub(super) fn container_ended(&mut self, key: String, status: WaitStatus) {
         // Its last lines are in the log before anybody hears of its end.
         self.drain_outputs(&key);
         let Some(container) = self.containers.get_mut(&key) else { return };

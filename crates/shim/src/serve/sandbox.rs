@@ -64,18 +64,6 @@ impl Shim {
         let pause = pause.ok_or_else(|| {
             refusal(StartErrorKind::Setup, "the program of pause did not come with the request".to_owned())
         })?;
-        self.limit_pod(&plan)?;
-        for volume in &plan.volumes {
-            if !self.memory_volumes.contains(&volume.path) {
-                tmpfs(volume)?;
-                self.memory_volumes.push(volume.path.clone());
-            }
-        }
-        let shm =
-            plan.shm.as_ref().map(|shm| TmpfsMount { path: self.pod_dir.join(&shm.path), ..shm.clone() });
-        if let Some(shm) = &shm {
-            tmpfs(shm)?;
-        }
         let (channel, reporter) =
             report_channel().attempt(Step::Namespaces, || "make a report channel".to_owned())?;
         let cloned = clone::clone3(self.single, plan.new_namespaces, None)
@@ -97,11 +85,42 @@ impl Shim {
             netns,
             created_at: time::now(),
             shares_processes: plan.new_namespaces & clone::NEW_PID != 0,
-            shm: shm.map(|shm| shm.path),
+            shm: None,
             stopping: false,
         });
+        // On this side while the other one becomes pause.
+        if let Err(failure) = self.furnish(&plan) {
+            self.abandon_sandbox();
+            return Err(failure);
+        }
         self.add_birth(channel, Birth::new(pid, Role::Pause, caller))?;
         Ok(None)
+    }
+
+    /// Makes the Pod's cgroup and mounts its tmpfs.
+    fn furnish(&mut self, plan: &SandboxPlan) -> Result<(), StartError> {
+        self.limit_pod(plan)?;
+        for volume in &plan.volumes {
+            if !self.memory_volumes.contains(&volume.path) {
+                tmpfs(volume)?;
+                self.memory_volumes.push(volume.path.clone());
+            }
+        }
+        let Some(shm) = &plan.shm else { return Ok(()) };
+        let shm = TmpfsMount { path: self.pod_dir.join(&shm.path), ..shm.clone() };
+        tmpfs(&shm)?;
+        if let Some(sandbox) = &mut self.sandbox {
+            sandbox.shm = Some(shm.path);
+        }
+        Ok(())
+    }
+
+    /// Ends a pause whose sandbox could not be furnished. Its end is no event: it never stood.
+    fn abandon_sandbox(&mut self) {
+        if let Some(sandbox) = self.drop_sandbox() {
+            self.processes.remove(&sandbox.pid);
+            let _ = rustix::process::pidfd_send_signal(&sandbox.pidfd, Signal::KILL);
+        }
     }
 
     fn limit_pod(&self, plan: &SandboxPlan) -> Result<(), StartError> {
@@ -166,7 +185,7 @@ fn settle(
     for (name, value) in &plan.sysctls {
         shim.proc.sysctl(name, value).attempt(Step::Setting, || format!("set sysctl {name} to {value:?}"))?;
     }
-    linux::exec::reset_signals();
+    linux::exec::reset_own_signals();
     let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())
         .attempt(Step::Stdio, || "open /dev/null".to_owned())?;
     for number in 0..=2 {

@@ -3,6 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::process::WaitStatus;
+
 use super::requests::{Caller, refusal};
 use super::{Role, Shim, Source, time};
 use crate::execute::{Attempt, Report, receive_report};
@@ -25,6 +27,8 @@ pub(super) struct Birth {
     failure: Option<StartError>,
     /// The first process, when an external runtime made it.
     external_pid: Option<i32>,
+    /// How that one ended, when it did so before its start was answered.
+    pub(super) early_end: Option<WaitStatus>,
 }
 
 impl Birth {
@@ -44,6 +48,7 @@ impl Birth {
             ready: false,
             failure: None,
             external_pid: None,
+            early_end: None,
         }
     }
 
@@ -121,6 +126,7 @@ impl Shim {
     }
 
     fn conclude(&mut self, birth: Birth) {
+        self.was_busy = true;
         let outcome = birth.outcome();
         let (outcome, mut descriptors) = match &birth.role {
             Role::Pause => match outcome.and_then(|()| self.sandbox_reply()) {
@@ -142,11 +148,15 @@ impl Shim {
         {
             self.adopt_terminal(key, master);
         }
+        let early_end = birth.early_end.filter(|_| outcome.is_ok());
         for caller in birth.callers {
             let beside = descriptors.iter().filter_map(|one| one.try_clone().ok()).collect();
             self.reply(caller, outcome.clone(), beside);
         }
         descriptors.clear();
+        if let (Role::Container(key), Some(status)) = (birth.role, early_end) {
+            self.container_ended(key, status);
+        }
     }
 
     fn conclude_container(
