@@ -253,7 +253,10 @@ fn taking_in_and_letting_go_wait_for_nothing() {
         ups.sort();
         downs.sort();
         println!("up {ups:?} down {downs:?}");
-        assert!(ups[3] < Duration::from_millis(25), "{ups:?}");
-        assert!(downs[3] < Duration::from_millis(25), "{downs:?}");
+        // Where `cargo xtask vm` emulates the processor, everything takes ten times as long.
+        let factor = if std::env::var_os("PODLING_EMULATED").is_some() { 10 } else { 1 };
+        let limit = Duration::from_millis(25) * factor;
+        assert!(ups[3] < limit, "{ups:?}");
+        assert!(downs[3] < limit, "{downs:?}");
     });
 }
