@@ -91,7 +91,6 @@ pub(crate) fn after_start(context: &Arc<PodContext>, container: &str, attempt: u
     if waits.is_empty() {
         return;
     }
-    let Some(netns) = context.prepared().netns.clone() else { return };
     let context = Arc::downgrade(context);
     let container = container.to_owned();
     tokio::spawn(async move {
@@ -101,6 +100,8 @@ pub(crate) fn after_start(context: &Arc<PodContext>, container: &str, attempt: u
             if !context.is_running(&container, attempt) {
                 return;
             }
+            // Not held while asleep: the namespace must be able to die.
+            let Some(netns) = context.prepared().netns.clone() else { return };
             for (wait, port) in waits.iter().filter(|(_, port)| !is_open(&netns, *port)) {
                 context.report_event(Event {
                     warning: true,
@@ -109,7 +110,7 @@ pub(crate) fn after_start(context: &Arc<PodContext>, container: &str, attempt: u
                     container: Some(container.clone()),
                 });
             }
-            drop(context);
+            drop((context, netns));
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     });

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::net::unix::pipe;
 
 use super::{chain, failed};
+use crate::clock;
 use crate::pod::{PodContext, key};
 use crate::spec::exec_process;
 
@@ -92,7 +93,9 @@ async fn exec(
     command: &[String],
 ) -> Result<Answer, Failure> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let exec_key: Key = format!("exec:{}", COUNTER.fetch_add(1, Ordering::Relaxed));
+    // Never the key of an earlier daemon's exec, which the shim would answer with what that one did.
+    let exec_key: Key =
+        format!("exec:{}:{}", clock::now().boot_nanos, COUNTER.fetch_add(1, Ordering::Relaxed));
     let process = context.prepared().processes.get(container).cloned();
     let (Some(shim), Some(process)) = (context.running_shim(), process) else {
         return Err(probe_error(format!("container {container} is not running")));

@@ -10,7 +10,7 @@ use lifecycle::{Failure, Reason};
 use model::expand::expand;
 use model::pod::{Container, Pod, SeccompProfile, SubPath};
 
-use super::{Performed, chain, failed, performed, stuck};
+use super::{Performed, chain, earlier, failed, performed, stuck};
 use crate::control_plane::ReportKind;
 use crate::env::{self, DownwardApi, EnvError};
 use crate::pod::{Change, PodContext, key};
@@ -40,7 +40,7 @@ async fn start_container(context: &Arc<PodContext>, name: &str, attempt: u32) ->
     };
     let request = request(context, &pod, container, attempt, &image)?;
     let container_id = container_id(&pod, name, attempt);
-    forget_earlier(context, name, attempt).await;
+    earlier::forget(context, name, attempt).await;
     remember(context, name, attempt, &request, stop_signal(container, &image));
     context.report(ReportKind::Log {
         container: name.to_owned(),
@@ -241,26 +241,6 @@ fn container_id(pod: &Pod, name: &str, attempt: u32) -> String {
     format!("podling://{}", image::Digest::of(incarnation.as_bytes()).hex())
 }
 
-/// Removes what is left of the incarnation before this one; its log stays.
-async fn forget_earlier(context: &Arc<PodContext>, name: &str, attempt: u32) {
-    let Some(earlier) = attempt.checked_sub(1) else { return };
-    let Some(shim) = context.running_shim() else { return };
-    if let Err(error) = shim.remove(&key(name, earlier)).await {
-        tracing::debug!(
-            container = name,
-            earlier,
-            error = chain(&error),
-            "cannot forget an earlier incarnation"
-        );
-    }
-    let layer = context.directories.layer(name, earlier);
-    if let Err(error) = std::fs::remove_dir_all(&layer)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(path = %layer.display(), %error, "cannot remove an earlier writable layer");
-    }
-}
-
 /// Keeps what later actions on this incarnation need.
 fn remember(context: &PodContext, name: &str, attempt: u32, request: &ContainerRequest, stop_signal: i32) {
     let mut prepared = context.prepared();
@@ -273,10 +253,15 @@ fn remember(context: &PodContext, name: &str, attempt: u32, request: &ContainerR
 
 /// The shim holds the image for as long as it lives, so nobody removes it under the container.
 async fn hold(context: &Arc<PodContext>, image: &Image) -> Result<(), Failure> {
+    if context.prepared().held.contains(image.id.as_str()) {
+        return Ok(());
+    }
     let refused = |error: &dyn std::error::Error| failed(Reason::CreateContainerError, chain(error));
     let hold = context.node.images.hold(image).map_err(|error| refused(&error))?;
     let shim = context.shim().await.map_err(|error| refused(&error))?;
-    shim.hold(hold.into_fd()).await.map_err(|error| refused(&error))
+    shim.hold(hold.into_fd()).await.map_err(|error| refused(&error))?;
+    context.prepared().held.insert(image.id.to_string());
+    Ok(())
 }
 
 /// A program that cannot be executed uses the incarnation up (StartError, code 128); a container that could

@@ -1,6 +1,6 @@
 //! What the actions of one Pod share: its directories, its shim, what was prepared for it, and its voice.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -91,6 +91,8 @@ pub(crate) struct PodContext {
 pub(crate) struct PreparedThings {
     pub(crate) volumes: BTreeMap<String, Prepared>,
     pub(crate) images: BTreeMap<String, Arc<Image>>,
+    /// IDs of the images that the shim holds.
+    pub(crate) held: BTreeSet<String>,
     pub(crate) pod_ips: Vec<String>,
     /// The process of each container as its spec has it; an exec is the same with another command.
     pub(crate) processes: BTreeMap<String, Process>,
@@ -207,9 +209,7 @@ impl PodContext {
     /// Releases the last of the Pod; its logs stay with the node.
     pub(super) async fn forget(&self) {
         for directory in [&self.directories.data, &self.directories.run] {
-            if let Err(error) = std::fs::remove_dir_all(directory)
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
+            if let Err(error) = linux::tree::remove(directory) {
                 tracing::warn!(path = %directory.display(), %error, "cannot remove the Pod's directory");
             }
         }
