@@ -55,7 +55,7 @@ fn later_env_from_wins_and_env_wins_over_both() {
 
 #[test]
 fn references_see_what_stands_before_them_only() {
-    let fields = "    env:\n    - {name: A, value: x}\n    - {name: B, value: $(A)-$(C)-$$(A)}\n    - {name: C, value: y}\n";
+    let fields = "    env:\n    - {name: A, value: x}\n    - {name: B, value: $(A)-$(C)-$$(A)}\n    - {name: C, value: later}\n";
     assert_eq!(value(fields, "B"), "x-$(C)-$(A)");
 }
 
