@@ -1,7 +1,7 @@
 //! `Memory::note`: the only function that changes a [`Memory`], and the source of nearly all events.
 //!
 //! Requests stand here, completions in `note/completed.rs`, what follows from seeing the world in
-//! `note/observed.rs`. No action is chosen here: that is [`crate::decide`]'s.
+//! `note/observed.rs`. No action is chosen here: that is [`crate::decide()`]'s.
 
 mod completed;
 mod observed;

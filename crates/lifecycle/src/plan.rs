@@ -1,4 +1,4 @@
-//! The actions of a round: everything of [`crate::decide`] but the status.
+//! The actions of a round: everything of [`crate::decide()`] but the status.
 //!
 //! ```text
 //!            nothing runs,                             all stopped

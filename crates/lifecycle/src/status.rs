@@ -1,6 +1,6 @@
 //! `status` of a Pod, field by field as in `core/v1`, with one addition: `cause`.
 //!
-//! Only the types stand here; [`crate::decide`] fills them. Instants are wall time in nanoseconds since 1970.
+//! Only the types stand here; [`crate::decide()`] fills them. Instants are wall time in nanoseconds since 1970.
 
 use serde::{Deserialize, Serialize};
 

@@ -19,7 +19,7 @@ const REQUIRED_CONTROLLERS: [&str; 3] = ["memory", "pids", "devices"];
 /// One v1 mount; several controllers may share it (`cpu,cpuacct` on systemd machines).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct V1Mount {
-    /// The controllers of this mount that podling uses, in [`USED_CONTROLLERS`]' names.
+    /// The controllers of this mount that podling uses, in `USED_CONTROLLERS`' names.
     pub controllers: Vec<&'static str>,
     /// Where it is mounted.
     pub mount_point: PathBuf,
