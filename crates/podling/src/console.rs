@@ -10,7 +10,7 @@ mod palette;
 mod text;
 mod told;
 
-use std::io;
+use std::io::{self, Write};
 use std::time::Duration;
 
 pub(crate) use bars::Bars;
@@ -81,6 +81,12 @@ impl Console {
             Console::Silent => Ok(()),
         }
     }
+}
+
+/// Prints what a command found or did, on standard output. `println!` would panic when nobody reads it any more.
+pub(crate) fn print(text: impl std::fmt::Display) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    write!(out, "{text}").and_then(|()| out.flush()).map_err(Failure::Output)
 }
 
 /// Prints why a command failed, on standard error.

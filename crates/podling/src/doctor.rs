@@ -9,7 +9,7 @@ mod probe;
 
 use serde::Serialize;
 
-use crate::console::Palette;
+use crate::console::{Palette, print};
 use crate::exit::Code;
 use crate::failure::Failure;
 use crate::run::leftovers;
@@ -66,9 +66,10 @@ pub(crate) fn perform(asked: typed::Doctor) -> Result<Code, Failure> {
     let dead = if is_root { Place::claim_dead(&asked.directories)? } else { Vec::new() };
     let records: Vec<Record> = dead.iter().map(|place| place.record.clone()).collect();
     match asked.output {
-        ListOutput::Table => print!("{}", text(&findings, &records, asked.clean, Palette::of_stdout())),
+        ListOutput::Table => print(text(&findings, &records, asked.clean, Palette::of_stdout()))?,
         ListOutput::Json => {
-            println!("{:#}", serde_json::json!({ "machine": findings, "dead_runs": records }));
+            let document = serde_json::json!({ "machine": findings, "dead_runs": records });
+            print(format_args!("{document:#}\n"))?;
         }
     }
     let mut is_well = findings.iter().all(|finding| finding.verdict != Verdict::Missing);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ::image::{BUILTIN_NAME, Images, PullOptions, Reference};
 
-use crate::console::{Bars, human};
+use crate::console::{Bars, human, print};
 use crate::exit::Code;
 use crate::failure::{Failure, chain};
 use crate::run::require_root;
@@ -56,7 +56,7 @@ fn load(asked: &typed::ImageLoad) -> Result<Code, Failure> {
             let names: Vec<_> = image.references.iter().map(Reference::familiar).collect();
             let what = if names.is_empty() { image.id.to_string() } else { names.join(", ") };
             let how = if image.already_present { "was here already" } else { "loaded" };
-            println!("{what}: {how}");
+            print(format_args!("{what}: {how}\n"))?;
         }
     }
     Ok(Code::SUCCESS)
@@ -76,7 +76,12 @@ fn pull(asked: &typed::ImagePull) -> Result<Code, Failure> {
             runtime.block_on(images.pull(reference, &PullOptions::default(), Arc::new(bars.clone())));
         bars.clear();
         let image = pulled.map_err(ImageFailure::from)?;
-        println!("{}: {} ({})", reference.familiar(), image.image_id(), human::size(image.size_bytes));
+        print(format_args!(
+            "{}: {} ({})\n",
+            reference.familiar(),
+            image.image_id(),
+            human::size(image.size_bytes)
+        ))?;
     }
     Ok(Code::SUCCESS)
 }
@@ -85,8 +90,8 @@ fn list(asked: &typed::ImageList) -> Result<Code, Failure> {
     let images = open(&asked.directories.image_dir)?;
     let list = images.list().map_err(ImageFailure::from)?;
     match asked.output {
-        ListOutput::Table => print!("{}", table::text(&list)),
-        ListOutput::Json => println!("{:#}", table::json(&list)),
+        ListOutput::Table => print(table::text(&list))?,
+        ListOutput::Json => print(format_args!("{:#}\n", table::json(&list)))?,
     }
     Ok(Code::SUCCESS)
 }
@@ -99,10 +104,10 @@ fn remove(asked: &typed::ImageRemove) -> Result<Code, Failure> {
         match images.remove(name) {
             Ok(removed) => {
                 for name in &removed.untagged {
-                    println!("{name}: removed");
+                    print(format_args!("{name}: removed\n"))?;
                 }
                 if let Some(id) = removed.deleted {
-                    println!("{id}: deleted, {} free", human::size(removed.freed_bytes));
+                    print(format_args!("{id}: deleted, {} free\n", human::size(removed.freed_bytes)))?;
                 }
             }
             Err(refusal) if first_refusal.is_none() => first_refusal = Some(refusal),
@@ -131,7 +136,7 @@ fn save(asked: &typed::ImageSave) -> Result<Code, Failure> {
         return Err(ImageFailure::from(error).into());
     }
     std::fs::rename(fresh, &asked.output).map_err(Failure::io("write", &asked.output))?;
-    println!("{}: saved to {}", asked.reference, asked.output.display());
+    print(format_args!("{}: saved to {}\n", asked.reference, asked.output.display()))?;
     Ok(Code::SUCCESS)
 }
 
