@@ -71,7 +71,7 @@ async fn obtain(context: &Arc<PodContext>, action: &Action, name: &str) -> Resul
                 context.report_event(unreachable_registry(name, &container.image));
                 Ok((image, false))
             }
-            None => Err(pull_failure(&container.image, &error)),
+            None => Err(failed(Reason::ErrImagePull, chain(&error))),
         },
     }
 }
@@ -106,10 +106,6 @@ async fn builtin(images: Images) -> Result<Image, Failure> {
         .await
         .map_err(|error| refused(&error))?
         .map_err(|error| refused(&error))
-}
-
-fn pull_failure(image: &str, error: &PullError) -> Failure {
-    failed(Reason::ErrImagePull, format!("Failed to pull image \"{image}\": {}", chain(error)))
 }
 
 /// Passes the progress of a pull on as one sum over all of its layers.
