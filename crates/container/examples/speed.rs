@@ -89,6 +89,8 @@ async fn one(directory: &std::path::Path, round: usize, times: &mut Times) -> (u
         while !matches!(events.recv().await, Some(ShimEvent::Exited { key: ended, .. }) if ended == key) {}
         note(times, "7 exec until its exit", started);
     }
+    // The shim lets go of what it does not need while it waits.
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     let memory = (pss(shim.pid()), pss(sandbox.pause_pid));
     drop(sandbox);
     step(times, "8 teardown", shim.shutdown()).await.expect("nothing left");

@@ -332,7 +332,7 @@ pub struct TmpfsMount {
 /// A part of a volume made available at a path of its own, in the shim's mount namespace only (subPath).
 ///
 /// The volume's content is under the control of containers, so `sub_path` is resolved beneath `volume_root` by
-/// openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS, and bound by descriptor (CVE-2021-25741).
+/// openat2(2) with RESOLVE_BENEATH, through links only when they stay there, and bound by descriptor (CVE-2021-25741).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StagedBind {
     /// The volume's root on the host.

@@ -116,14 +116,9 @@ impl Shim {
     pub async fn create_sandbox(&self, sandbox: SandboxSpec) -> Result<Sandbox, Error> {
         let plan = plan::sandbox(&sandbox)
             .map_err(|error| Error::Spec { key: sandbox.key.clone(), reason: error.to_string() })?;
-        let pause =
-            programs::pause().and_then(|pause| Ok(pause.try_clone_to_owned()?)).map_err(|source| {
-                Error::Shim {
-                    attempt: "pass pause to",
-                    pod_dir: self.connection.pod_dir().to_owned(),
-                    source,
-                }
-            })?;
+        let pause = programs::pause().and_then(|pause| pause.try_clone_to_owned()).map_err(|source| {
+            Error::Shim { attempt: "pass pause to", pod_dir: self.connection.pod_dir().to_owned(), source }
+        })?;
         let request = Request::CreateSandbox { key: sandbox.key.clone(), plan: Box::new(plan) };
         let (reply, mut descriptors) = self.connection.ask(request, vec![pause]).await?;
         let (Reply::Sandbox { pause_pid, created_at }, Some(netns)) = (reply, descriptors.pop()) else {

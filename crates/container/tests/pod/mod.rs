@@ -4,6 +4,7 @@
 //! Needs root and Debian's busybox-static; what is missing makes the test fail and says what to install.
 
 #![allow(dead_code, reason = "each test program uses a part of this")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

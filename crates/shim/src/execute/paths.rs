@@ -75,10 +75,11 @@ pub(crate) fn ensure_directory_in(root: impl AsFd, path: &Path) -> io::Result<Ow
     Ok(directory)
 }
 
-/// Opens the part of a volume that a subPath names: beneath its root, through no link at all (CVE-2021-25741).
-/// Missing directories are made with the mode the kubelet gives them.
+/// Opens the part of a volume that a subPath names: beneath its root, through no link that leads out of it, and none
+/// that is absolute (CVE-2021-25741). Links within it are followed, because every key of a configMap is one
+/// (`key -> ..data/key`). Missing directories are made with the mode the kubelet gives them.
 pub(crate) fn ensure_beneath(volume: impl AsFd, sub_path: &Path) -> io::Result<OwnedFd> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let open = |path: &Path| openat2(&volume, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve);
     let mut reached = PathBuf::from(".");
     let mut found = open(&reached)?;
@@ -184,13 +185,27 @@ mod tests {
     }
 
     #[test]
-    fn a_sub_path_through_a_link_is_refused() {
+    fn a_sub_path_that_leads_out_of_its_volume_is_refused() {
         let (scratch, root) = Scratch::new("subpath");
         symlink(scratch.0.join("outside"), scratch.0.join("root/link")).unwrap();
         assert!(ensure_beneath(&root, Path::new("link")).is_err());
         assert!(ensure_beneath(&root, Path::new("link/x")).is_err());
         assert!(ensure_beneath(&root, Path::new("../outside")).is_err());
+        symlink("../outside", scratch.0.join("root/up")).unwrap();
+        assert!(ensure_beneath(&root, Path::new("up/made")).is_err());
         ensure_beneath(&root, Path::new("a/b")).unwrap();
         assert!(scratch.0.join("root/a/b").is_dir());
+    }
+
+    /// As the files of a configMap are: `key -> ..data/key`, `..data -> ..2026_11_20`.
+    #[test]
+    fn a_sub_path_through_links_of_its_own_volume_is_followed() {
+        let (scratch, root) = Scratch::new("keys");
+        std::fs::create_dir_all(scratch.0.join("root/..2026")).unwrap();
+        std::fs::write(scratch.0.join("root/..2026/key"), "value").unwrap();
+        symlink("..2026", scratch.0.join("root/..data")).unwrap();
+        symlink("..data/key", scratch.0.join("root/key")).unwrap();
+        let found = ensure_beneath(&root, Path::new("key")).unwrap();
+        assert_eq!(rustix::fs::fstat(&found).unwrap().st_size, 5);
     }
 }

@@ -18,7 +18,7 @@ use crate::protocol::LogConfig;
 /// The longest line that is written in one part, as in containerd and CRI-O.
 const MAX_LINE_BYTES: usize = 16 << 10;
 /// How much is formatted before it is written.
-const BATCH_BYTES: usize = 64 << 10;
+const BATCH_BYTES: usize = 128 << 10;
 
 /// One of the streams of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

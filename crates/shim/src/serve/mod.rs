@@ -33,6 +33,7 @@ use linux::clone::SingleThreaded;
 use linux::signalfd::SignalFd;
 use rustix::event::epoll;
 use rustix::process::DumpableBehavior;
+use rustix::time::Timespec;
 
 use crate::execute::Proc;
 use crate::protocol::{Exit, Message};
@@ -44,6 +45,9 @@ use start::Birth;
 
 /// SIGCHLD, by its number on all of Linux that podling runs on.
 const SIGCHLD: i32 = 17;
+
+/// When nothing happens for this long after something did, memory is let go; then there is nothing to wake up for.
+const QUIET: Timespec = Timespec { tv_sec: 0, tv_nsec: 3_000_000 };
 
 /// What an epoll token stands for.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +97,7 @@ struct Shim {
     stopping_sandbox: Vec<requests::Caller>,
     /// Who asked for the end of everything.
     shutting_down: Option<requests::Caller>,
-    /// Whether something was started or ended since the program's pages were let go.
+    /// Whether something happened since memory was last let go.
     was_busy: bool,
     /// Working memory for output, allocated when first used.
     read_buffer: Vec<u8>,
@@ -183,10 +187,15 @@ impl Shim {
         let mut events = Vec::with_capacity(32);
         loop {
             events.clear();
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+            let timeout = self.was_busy.then_some(&QUIET);
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout) {
                 Err(rustix::io::Errno::INTR) => continue,
                 outcome => outcome?,
             };
+            self.was_busy = !events.is_empty();
+            if events.is_empty() {
+                self.release_memory();
+            }
             for event in &events {
                 let token = event.data.u64();
                 // What an earlier event of the same round has closed is not there any more.
@@ -202,11 +211,15 @@ impl Shim {
             if self.shutting_down.is_some() && self.processes.is_empty() && self.births.is_empty() {
                 return self.finish();
             }
-            if std::mem::take(&mut self.was_busy) && self.births.is_empty() {
-                // There is one shim for each Pod, and most of them wait most of the time.
-                linux::program::forget_pages()?;
-            }
         }
+    }
+
+    /// Lets go of what only work needs. There is one shim for each Pod, and most wait most of the time.
+    fn release_memory(&mut self) {
+        self.read_buffer = Vec::new();
+        self.write_buffer = Vec::new();
+        // Without it the shim is larger and works as well.
+        let _ = linux::program::release_memory();
     }
 
     fn watch(&mut self, descriptor: BorrowedFd<'_>, source: Source) -> io::Result<u64> {

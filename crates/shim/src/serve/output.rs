@@ -10,8 +10,8 @@ use super::{Shim, Source};
 use crate::execute::Attempt;
 use crate::protocol::{StartError, Step};
 
-/// How much is read at once: what a pipe holds.
-const READ_BYTES: usize = 64 << 10;
+/// How much is read at once.
+const READ_BYTES: usize = 128 << 10;
 /// How much is still read of a container that has ended, when others keep writing into its pipes.
 const DRAIN_READS: usize = 64;
 

@@ -10,7 +10,6 @@ use crate::protocol::{ContainerState, Exit, Message, Reply};
 impl Shim {
     /// Reaps all children that have ended.
     pub(super) fn reap(&mut self) -> io::Result<()> {
-        self.was_busy = true;
         // One signal may stand for many children.
         while self.signals.read().is_ok() {}
         self.attend_all_births();

@@ -126,7 +126,6 @@ impl Shim {
     }
 
     fn conclude(&mut self, birth: Birth) {
-        self.was_busy = true;
         let outcome = birth.outcome();
         let (outcome, mut descriptors) = match &birth.role {
             Role::Pause => match outcome.and_then(|()| self.sandbox_reply()) {
