@@ -27,6 +27,18 @@ pub(super) async fn forget(context: &Arc<PodContext>, container: &str, attempt: 
     }
 }
 
+/// Has the shim forget an earlier try of the same incarnation, which it would answer with the same failure
+/// (k8s#126543: a creation that failed once is tried again). One that runs is not forgotten: then this try was
+/// begun before the daemon was restarted, and the shim answers it with what became of it.
+pub(super) async fn forget_failed(context: &Arc<PodContext>, container: &str, attempt: u32, retry: u32) {
+    if retry > 0
+        && let Some(shim) = context.running_shim()
+        && let Err(error) = shim.remove(&key(container, attempt)).await
+    {
+        tracing::debug!(container, attempt, error = chain(&error), "the earlier try is kept");
+    }
+}
+
 /// Removes a log and those that were rotated away from it, `0.log.20261120-225500` and the like.
 fn remove_logs(log: &Path) {
     let (Some(directory), Some(name)) = (log.parent(), log.file_name().and_then(|name| name.to_str())) else {

@@ -24,7 +24,10 @@ pub(crate) async fn perform(context: &Arc<PodContext>, action: &Action) -> Perfo
         Action::PrepareVolumes { .. } => volumes::prepare(context),
         Action::CreateSandbox { attempt } => sandbox::create(context, *attempt).await,
         Action::Pull { container, .. } => pull::pull(context, action, container).await,
-        Action::Start { container, attempt, .. } => start::start(context, container, *attempt).await,
+        Action::Start { container, attempt, retry, .. } => {
+            earlier::forget_failed(context, container, *attempt, *retry).await;
+            start::start(context, container, *attempt).await
+        }
         Action::PostStart { container, attempt } => hooks::post_start(context, container, *attempt).await,
         Action::PreStop { container, attempt } => hooks::pre_stop(context, container, *attempt).await,
         Action::Probe { container, attempt, kind, .. } => {
