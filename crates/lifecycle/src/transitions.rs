@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::status::{ContainerState, ContainerStatus, Phase, Status, Terminated};
+use crate::status::{ContainerState, ContainerStatus, Phase, Status, Terminated, TerminatedReason};
 
 /// One change that a person watching the Pod wants to see.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -81,6 +81,24 @@ fn shown_end(status: &ContainerStatus) -> Option<&Terminated> {
     }
 }
 
+/// The start of an incarnation that ended before any status showed it running.
+fn untold_start(
+    old: Option<&ContainerStatus>,
+    new: &ContainerStatus,
+    end: &Terminated,
+) -> Option<Transition> {
+    let was_running = old.is_some_and(|old| matches!(old.state, ContainerState::Running { .. }));
+    if was_running || end.started_at_wall_nanos.is_none() || end.reason == TerminatedReason::StartError {
+        return None;
+    }
+    // The count of the incarnation that ended: one that runs already is the next.
+    let restart_count = match new.state {
+        ContainerState::Running { .. } => new.restart_count.saturating_sub(1),
+        _ => new.restart_count,
+    };
+    Some(Transition::Started { container: new.name.clone(), restart_count })
+}
+
 fn of_container(
     old: Option<&ContainerStatus>,
     new: &ContainerStatus,
@@ -90,6 +108,7 @@ fn of_container(
     let container = new.name.clone();
     let end_before = old.and_then(shown_end);
     if let Some(terminated) = shown_end(new).filter(|end| Some(*end) != end_before) {
+        told.extend(untold_start(old, new, terminated));
         match init {
             Some((index, total)) if terminated.exit_code == 0 && new.ready => {
                 let started_at =
