@@ -1,5 +1,7 @@
 //! What a container may see, use and do, as it finds out from inside.
 
+#![allow(clippy::unwrap_used)]
+
 mod pod;
 
 use container::{Error, StagedBind, StartErrorKind, TmpfsMount};

@@ -1,5 +1,7 @@
 //! The life of a Pod's containers, from the sandbox to nothing left: start, output, signals, exits, ends.
 
+#![allow(clippy::unwrap_used)]
+
 mod pod;
 
 use container::{ContainerState, Error, Shim, ShimEvent, StartErrorKind, recorded_exits};
@@ -291,5 +293,38 @@ async fn a_shared_pid_namespace_is_reaped_and_a_container_leaves_nothing_there()
         pod.run("b/0", "while ps -o args | grep -q '^sleep 2000'; do :; done; ps -o stat,args").await;
     assert!(!output.lines().any(|line| line.starts_with('Z')), "pause reaps: {output}");
     assert!(!output.lines().any(|line| line.ends_with("  sleep 2000")), "{output}");
+    pod.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_debugging_container_sees_its_targets_processes() {
+    let mut pod = Pod::new().await;
+    pod.start(pod.script("app/0", "exec sleep 1234")).await.unwrap();
+    let mut request = pod.script("debug/0", "sleep 4321 & ps -o pid,args");
+    request.target_pid_namespace_of = Some("app/0".into());
+    let (_, output) = pod.run_request(request).await;
+    assert!(output.lines().any(|line| line.trim() == "1 sleep 1234"), "{output}");
+    let (_, output) = pod.run("other/0", "ps -o args").await;
+    assert!(!output.contains("1234"), "{output}");
+    // What it started there went with it.
+    let ContainerState::Running { pid, .. } = pod.shim.state().await.unwrap().containers["app/0"] else {
+        panic!("the target runs on")
+    };
+    assert!(is_alive(pid));
+    pod.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_lock_lives_as_long_as_the_shim() {
+    use rustix::fs::{FlockOperation, flock};
+    let pod = Pod::new().await;
+    let path = pod.directory.path().join("lock");
+    let lock = || std::fs::File::create(&path).unwrap();
+    let held = lock();
+    flock(&held, FlockOperation::NonBlockingLockShared).unwrap();
+    pod.shim.hold(held.into()).await.unwrap();
+    assert!(flock(lock(), FlockOperation::NonBlockingLockExclusive).is_err(), "the shim holds it");
+    pod.shim.clone().shutdown().await.unwrap();
+    flock(lock(), FlockOperation::NonBlockingLockExclusive).unwrap();
     pod.finish().await;
 }

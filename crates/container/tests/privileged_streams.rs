@@ -1,5 +1,7 @@
 //! Execs, terminals, standard input, and logs with their rotation.
 
+#![allow(clippy::unwrap_used)]
+
 mod pod;
 
 use std::io::{Read, Write};

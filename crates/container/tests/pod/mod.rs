@@ -4,7 +4,11 @@
 //! Needs root and Debian's busybox-static; what is missing makes the test fail and says what to install.
 
 #![allow(dead_code, reason = "each test program uses a part of this")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test fails by panicking; each test program is a crate"
+)]
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
