@@ -17,6 +17,8 @@ const OLDEST_KERNEL: (u32, u32) = (6, 1);
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 /// overlayfs' magic number: a writable layer cannot lie on another overlay's writable layer.
 const OVERLAYFS_MAGIC: u64 = 0x794c_7630;
+/// cgroup v1's and v2's magic numbers.
+const CGROUP_MAGIC: [u64; 2] = [0x0027_e0eb, 0x6367_7270];
 
 /// Everything, in the order in which a Pod meets it.
 pub(super) fn look(directories: &Directories) -> Vec<Finding> {
@@ -62,6 +64,11 @@ fn cgroups() -> Finding {
         }
         Ok(hierarchy) => {
             let version = if hierarchy.is_v2() { "v2" } else { "v1" };
+            if let Some(found) = unusable(&hierarchy) {
+                let advice = "podling makes cgroups there: as root; inside a container, a privileged one with a \
+                              cgroup namespace of its own";
+                return Finding::missing("cgroups", found, advice);
+            }
             let there = probe::controllers(&hierarchy);
             let found = format!("{version} with {}", there.join(", "));
             let lacking: Vec<_> =
@@ -79,6 +86,25 @@ fn cgroups() -> Finding {
             }
         }
     }
+}
+
+/// Which mount point of the hierarchy is read-only, or covered by another mount.
+fn unusable(hierarchy: &Hierarchy) -> Option<String> {
+    let mount_points: Vec<&Path> = match hierarchy {
+        Hierarchy::V1 { mounts, .. } => mounts.iter().map(|mount| mount.mount_point.as_path()).collect(),
+        Hierarchy::V2 { mount_point } => vec![mount_point],
+    };
+    mount_points.into_iter().find_map(|path| {
+        let is_cgroup =
+            rustix::fs::statfs(path).is_ok_and(|status| CGROUP_MAGIC.contains(&(status.f_type as u64)));
+        let is_read_only = rustix::fs::statvfs(path)
+            .is_ok_and(|status| status.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
+        match (is_cgroup, is_read_only) {
+            (false, _) => Some(format!("{} is covered by another mount", path.display())),
+            (true, true) => Some(format!("{} is read-only", path.display())),
+            (true, false) => None,
+        }
+    })
 }
 
 fn overlayfs() -> Finding {

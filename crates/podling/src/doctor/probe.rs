@@ -24,7 +24,7 @@ const NFT_GET_TABLE: u16 = (10 << 8) | 1;
 /// struct nfgenmsg, all zero: any family.
 const ANY_TABLE: [u8; 4] = [0; 4];
 
-/// Bridge, veth and nftables.
+/// veth and nftables.
 pub(super) fn network() -> Vec<Finding> {
     let namespace = match netns::create() {
         Ok(namespace) => namespace,
@@ -33,13 +33,12 @@ pub(super) fn network() -> Vec<Finding> {
             return vec![Finding::missing("network", format!("no namespace: {error}"), advice)];
         }
     };
-    let tried = netns::within(namespace.as_fd(), || (link("bridge"), link("veth"), tables()));
-    let (bridge, veth, nftables) = match tried {
+    let tried = netns::within(namespace.as_fd(), || (link("veth"), tables()));
+    let (veth, nftables) = match tried {
         Ok(tried) => tried,
         Err(error) => return vec![Finding::missing("network", format!("{error}"), "see above")],
     };
     vec![
-        finding("bridge", bridge, true, "load it: modprobe bridge"),
         finding("veth", veth, true, "load it: modprobe veth"),
         finding(
             "nftables",

@@ -62,15 +62,26 @@ impl Place {
         };
         let text = serde_json::to_vec_pretty(&record)
             .map_err(|error| Failure::io("write", record.run_dir.join("run.json"))(error.into()))?;
-        let mut locks = Vec::new();
-        for directory in record.directories() {
+        let mut place = Place { record, _locks: Vec::new() };
+        match place.make(&text) {
+            Ok(()) => Ok(place),
+            Err(failure) => {
+                // Of a run that cannot begin nothing stays; why it cannot is what matters.
+                let _ = place.remove();
+                Err(failure)
+            }
+        }
+    }
+
+    fn make(&mut self, record: &[u8]) -> Result<(), Failure> {
+        for directory in self.record.directories() {
             let _guard = lock_all(directory.parent().unwrap_or(directory))?;
             make_directory(directory)?;
-            locks.extend(try_lock(&directory.join("lock"))?);
+            self._locks.extend(try_lock(&directory.join("lock"))?);
             let file = directory.join("run.json");
-            fs::write(&file, &text).map_err(Failure::io("write", file))?;
+            fs::write(&file, record).map_err(Failure::io("write", file))?;
         }
-        Ok(Place { record, _locks: locks })
+        Ok(())
     }
 
     /// The runs under these directories that died, claimed for this process so that nobody else cleans them up
@@ -229,6 +240,15 @@ mod tests {
         assert_eq!(dead.len(), 1, "its two directories are one run");
         assert_eq!(dead[0].record, record);
         assert!(Place::claim_dead(&directories).unwrap().is_empty(), "it is being cleaned up");
+    }
+
+    #[test]
+    fn nothing_of_a_run_that_cannot_begin_is_left() {
+        let base = tempfile::tempdir().unwrap();
+        let directories = directories(base.path());
+        fs::write(&directories.data_dir, "no directory").unwrap();
+        Place::create(&directories, Vec::new()).unwrap_err();
+        assert_eq!(fs::read_dir(&directories.run_dir).unwrap().count(), 0);
     }
 
     #[test]
