@@ -24,6 +24,8 @@ use crate::protocol::{StartError, Step};
 
 /// fsconfig(2) takes strings of up to 255 bytes; a longer path is given as /proc/self/fd/N.
 const MAX_PARAMETER_BYTES: usize = 255;
+/// overlayfs' magic number (statfs(2)).
+const OVERLAYFS_MAGIC: u64 = 0x794c_7630;
 
 /// Mounts the overlay at its target, in the calling process's mount namespace, and returns its root.
 pub(super) fn mount(overlay: &Overlay) -> Result<OwnedFd, StartError> {
@@ -43,7 +45,7 @@ pub(super) fn mount(overlay: &Overlay) -> Result<OwnedFd, StartError> {
             root
         }
         Err(_) => {
-            one_option_string(overlay).attempt(Step::Rootfs, describe)?;
+            one_option_string(overlay).attempt(Step::Rootfs, || describe_refusal(overlay, describe()))?;
             open_directory(&overlay.target).attempt(Step::Rootfs, describe)?
         }
     };
@@ -52,6 +54,19 @@ pub(super) fn mount(overlay: &Overlay) -> Result<OwnedFd, StartError> {
         mount::set_attributes(root.as_fd(), attributes, false).attempt(Step::Rootfs, describe)?;
     }
     Ok(root)
+}
+
+/// The kernel's EINVAL does not say which directory it means; the usual one is known.
+fn describe_refusal(overlay: &Overlay, attempt: String) -> String {
+    let is_overlay =
+        |path: &Path| rustix::fs::statfs(path).is_ok_and(|status| status.f_type as u64 == OVERLAYFS_MAGIC);
+    if !is_overlay(&overlay.upper) {
+        return format!("{attempt} with overlayfs");
+    }
+    let upper = overlay.upper.display();
+    format!(
+        "{attempt}: {upper} lies on an overlay, and overlayfs takes no other overlay as its writable layer; put the data directory on a disk or a tmpfs"
+    )
 }
 
 fn layer_by_layer(overlay: &Overlay) -> rustix::io::Result<OwnedFd> {
