@@ -1,0 +1,104 @@
+//! Podling killed: what it leaves is found, told and taken away.
+
+use e2e::{Podling, Signal, pod};
+
+const SERVER: &str = "
+    initContainers:
+    - {name: side, image: podling/toolbox, restartPolicy: Always, args: [sleep, infinity]}
+    containers:
+    - {name: web, image: podling/toolbox, args: [http, --port, '8080'], volumeMounts: [{name: v, mountPath: /v}]}
+    volumes: [{name: v, emptyDir: {medium: Memory}}]
+";
+
+fn kill_one(podling: &Podling) -> String {
+    let mut running = podling.spawn(&pod("killed", SERVER), &[]);
+    running.wait_until_ready();
+    let id = running.run_id();
+    running.signal(Signal::KILL);
+    assert_eq!(running.wait().code, -9);
+    id
+}
+
+#[test]
+fn doctor_tells_of_a_killed_run_and_the_next_run_cleans_up() {
+    let podling = Podling::new();
+    let id = kill_one(&podling);
+    let told = podling.call(["doctor"]);
+    assert_eq!(told.code, 1, "{told}");
+    assert!(told.stdout.contains(&id) && told.stdout.contains("default/killed"), "{told}");
+    let next =
+        pod("next", "containers: [{name: a, image: podling/toolbox, args: ['true']}]\nrestartPolicy: Never");
+    let finished = podling.run(&next, &[]);
+    assert_eq!(finished.code, 0, "{finished}");
+    assert!(finished.stderr.contains(&id), "{finished}");
+    podling.assert_nothing_left();
+    let well = podling.call(["doctor"]);
+    assert!(well.stdout.contains("no dead run has left anything"), "{well}");
+}
+
+#[test]
+fn doctor_cleans_up_when_asked() {
+    let podling = Podling::new();
+    let ids = [kill_one(&podling), kill_one(&podling)];
+    let told = podling.call(["doctor", "--clean", "--output", "json"]);
+    assert_eq!(told.code, 0, "{told}");
+    assert!(ids.iter().any(|id| told.stdout.contains(id)), "{told}");
+    podling.assert_nothing_left();
+}
+
+/// A run that lives is nobody's leftover, however many others start and end beside it.
+#[test]
+fn a_living_run_is_left_alone_by_others() {
+    let podling = Podling::new();
+    let mut living = podling.spawn(&pod("living", SERVER), &[]);
+    living.wait_until_ready();
+    let told = podling.call(["doctor"]);
+    assert!(told.stdout.contains("no dead run has left anything"), "{told}");
+    let next =
+        pod("next", "containers: [{name: a, image: podling/toolbox, args: ['true']}]\nrestartPolicy: Never");
+    assert_eq!(podling.run(&next, &[]).code, 0);
+    living.signal(Signal::INT);
+    let finished = living.wait();
+    assert_eq!(finished.code, 130, "{finished}");
+}
+
+/// Killed at any moment of its beginning: the shim may not be there yet, or may not be known yet.
+#[test]
+fn killed_at_any_moment_nothing_survives_the_next_clean_up() {
+    let podling = Podling::new();
+    for event in ["manifest", "step", "started", "ready"] {
+        let mut running = podling.spawn(&pod("killed", SERVER), &[]);
+        running.wait_for(event, |seen| seen["event"] == event);
+        running.signal(Signal::KILL);
+        assert_eq!(running.wait().code, -9);
+        let cleaned = podling.call(["doctor", "--clean"]);
+        assert_eq!(cleaned.code, 0, "killed at {event}: {cleaned}");
+        podling.assert_nothing_left();
+    }
+}
+
+/// On a machine where podling has never run, its directories are gone again too.
+#[test]
+fn the_directories_of_runs_go_with_the_last_run() {
+    let podling = Podling::new();
+    let (data, run) = (podling.base().join("fresh-data"), podling.base().join("fresh-run"));
+    let manifest = podling.base().join("pod.yaml");
+    let text =
+        pod("a", "containers: [{name: a, image: podling/toolbox, args: ['true']}]\nrestartPolicy: Never");
+    std::fs::write(&manifest, text).unwrap();
+    let images = podling.image_dir();
+    let finished = podling
+        .prepare_bare(["run".as_ref(), manifest.as_os_str()])
+        .arg("--data-dir")
+        .arg(&data)
+        .arg("--run-dir")
+        .arg(&run)
+        .arg("--image-dir")
+        .arg(&images)
+        .finish();
+    assert_eq!(finished.code, 0, "{finished}");
+    for directory in [data, run] {
+        let left: Vec<_> = std::fs::read_dir(&directory).into_iter().flatten().flatten().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
