@@ -2,7 +2,8 @@
 //!
 //! A test makes a [`Podling`] (the built binary with directories of its own), runs manifests with it, and looks at
 //! what came out ([`Finished`]) or at what happens while it runs ([`Running`]). When the [`Podling`] goes, also
-//! because the test fails, [`leaks`] looks for anything that is still there.
+//! because the test fails, [`leaks`] looks for anything that is still there. [`image`] makes small images, [`debian`]
+//! has the well-known servers, and [`inside`] looks into running containers.
 //!
 //! ```no_run
 //! let podling = e2e::Podling::new();
