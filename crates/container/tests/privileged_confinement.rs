@@ -44,8 +44,7 @@ async fn what_the_machine_refuses_is_a_warning() {
     let mut pod = Pod::new().await;
     let mut request = pod.script("a/0", "true");
     change(&mut request, |spec| {
-        spec["process"]["rlimits"] =
-            json!([{ "type": "RLIMIT_NOFILE", "soft": 900_000, "hard": 900_000 }]);
+        spec["process"]["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": 900_000, "hard": 900_000 }]);
     });
     let started = pod.start(request).await.unwrap();
     let can_raise = rustix::thread::capabilities(None)

@@ -3,6 +3,8 @@
 //! Field by field this is Kubernetes' `core/v1` PodSpec; where Kubernetes has an optional field with a
 //! default, the default is already here, so no reader decides it a second time. Fields that podling does
 //! not honour yet are absent on purpose: [`crate::manifest`] names them in a warning instead.
+//!
+//! The length of this file is that of Kubernetes' PodSpec: types without logic, read side by side with its API page.
 
 use std::collections::BTreeMap;
 

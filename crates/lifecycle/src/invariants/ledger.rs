@@ -378,6 +378,7 @@ impl Ledger {
         track.passed_in_run |= member.role == Role::Sidecar && track.started.is_some() && track.end.is_none();
     }
 
+    /// One arm for each action: the length is that of the list of actions.
     fn note_completed(&mut self, pod: &Pod, action: &Action, result: &Result<Done, Failure>, now: &Now) {
         let setup = self.policy.setup;
         if matches!(result, Err(Failure { reason: Reason::Canceled, .. })) {

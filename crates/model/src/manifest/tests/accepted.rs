@@ -1,4 +1,6 @@
 //! What is right is read whole: every form of writing it, every default, every warning.
+//!
+//! Its length is that of one manifest with every field, and of what it becomes.
 
 use expect_test::expect;
 
@@ -77,6 +79,7 @@ fn octal_modes_are_octal() {
     }
 }
 
+/// Its length is that of the Pod, written out whole so that a new field cannot be forgotten.
 #[test]
 fn every_field_that_is_honoured_arrives() {
     let text = pod(

@@ -1,4 +1,6 @@
 //! What is wrong is said: where, which field, in Kubernetes' words, and what to do.
+//!
+//! A table, as its length tells: every mistake that can be named, beside its exact words.
 
 use expect_test::{Expect, expect};
 
@@ -454,6 +456,7 @@ fn parts_of_manifests_are_completed() {
     );
 }
 
+/// A table: its length is that of the words.
 #[test]
 fn what_is_not_yaml_is_explained() {
     check(
