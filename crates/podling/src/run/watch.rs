@@ -19,6 +19,10 @@ use crate::console::{Console, Line, Told};
 use crate::exit::{self, Ending};
 use crate::typed::Until;
 
+/// The grace of a Pod that never came up and never will: it has nothing to lose, and its manifest's grace may be
+/// minutes.
+const GIVING_UP_GRACE_SECONDS: u64 = 2;
+
 /// How long a Pod may be short of what was asked before the cause is told.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
@@ -218,9 +222,12 @@ impl Watch {
         if self.ending.is_some() {
             return;
         }
+        let gives_up = matches!(ending, Ending::GaveUp(_));
         self.stop(ending, false).await;
         for pod in &self.pods {
-            self.plane.delete(&pod.uid, None).await;
+            let was_up = pod.status.as_ref().is_some_and(Status::is_ready);
+            let grace_seconds = (gives_up && !was_up).then_some(GIVING_UP_GRACE_SECONDS);
+            self.plane.delete(&pod.uid, grace_seconds).await;
         }
     }
 

@@ -69,7 +69,20 @@ fn describe_refusal(overlay: &Overlay, attempt: String) -> String {
     )
 }
 
+/// Whether the kernel knows `lowerdir+`: an older one writes a line to its log for each try.
+fn takes_single_layers() -> bool {
+    let name = rustix::system::uname();
+    let mut numbers = name.release().to_str().unwrap_or_default().split(['.', '-']).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (6, 5),
+        _ => true,
+    }
+}
+
 fn layer_by_layer(overlay: &Overlay) -> rustix::io::Result<OwnedFd> {
+    if !takes_single_layers() {
+        return Err(Errno::NOSYS);
+    }
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let mut long_paths = Vec::new();
     let mut set = |name: &str, path: &Path| -> rustix::io::Result<()> {
