@@ -85,7 +85,8 @@ fn seed_001_13_the_uploader_sees_what_was_processed_and_no_more() {
     let podling = Podling::with_images(&["busybox"]);
     let processor = "\
 echo raw > /data/input/raw.txt
-tr a-z A-Z < /data/input/raw.txt > /data/output/done.txt
+tr a-z A-Z < /data/input/raw.txt > /data/input/half-done.txt
+mv /data/input/half-done.txt /data/output/done.txt
 ls /data/input
 exec sleep infinity";
     let uploader = "\

@@ -109,7 +109,13 @@ proptest! {
         // Only a binary form with a fraction of a unit is rounded, and then up, by less than one unit.
         let difference = canonical.nanos() - quantity.nanos();
         prop_assert!(difference == 0 || (suffix.ends_with('i') && (0..NANOS).contains(&difference)));
-        prop_assert_eq!(canonical.canonical(), quantity.canonical());
+        // A binary amount that no binary suffix divides is written without one, and is decimal when read again.
+        let turned_decimal = suffix.ends_with('i') && !canonical.text().ends_with('i');
+        if turned_decimal {
+            prop_assert_eq!(Quantity::parse(&canonical.canonical()), Ok(canonical));
+        } else {
+            prop_assert_eq!(canonical.canonical(), quantity.canonical());
+        }
     }
 
     #[test]
