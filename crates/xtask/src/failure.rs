@@ -19,6 +19,16 @@ impl Failure {
     pub(crate) fn new(what: impl Into<String>) -> Self {
         Self { what: what.into(), source: None }
     }
+
+    /// A failure of which everything has been said already.
+    pub(crate) fn told() -> Self {
+        Self::new("")
+    }
+
+    /// Whether nothing remains to be said.
+    pub(crate) fn is_told(&self) -> bool {
+        self.what.is_empty()
+    }
 }
 
 /// Adds what was attempted to an error.
