@@ -43,6 +43,12 @@ impl Images {
             && reference.digest().is_none()
     }
 
+    /// The built-in image, if it is in the store already: the usual case, for callers that must not wait.
+    pub fn find_builtin(&self, program: &[u8], applets: &[&str]) -> Result<Option<Image>, Error> {
+        let built_from = format!("{:016x}", fingerprint(program, applets));
+        self.builtin_made_from(&Reference::parse(BUILTIN_NAME)?, &built_from)
+    }
+
     /// Makes sure that the built-in image is in the store: `program` as `/bin/toolbox`, and links to it called `applets`.
     pub fn ensure_builtin(&self, program: &[u8], applets: &[&str]) -> Result<Image, Error> {
         let reference = Reference::parse(BUILTIN_NAME)?;
