@@ -14,6 +14,20 @@ pub(crate) fn processes(pod_cgroup: &str, container: &str) -> Result<Vec<i32>, C
     Ok(cgroup.procs()?.into_iter().filter_map(|pid| i32::try_from(pid).ok()).collect())
 }
 
+/// How long killed processes may take to be gone.
+const DEATH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Kills everything in a cgroup whose shim is gone, and removes it.
+pub(crate) fn end(path: &str) -> Result<(), CgroupError> {
+    let cgroup = Cgroup::open(&Hierarchy::detect()?, path)?;
+    if cgroup.exists() {
+        cgroup.kill_all()?;
+        cgroup.wait_until_empty(DEATH_TIMEOUT)?;
+        cgroup.remove(REMOVAL_TIMEOUT)?;
+    }
+    Ok(())
+}
+
 /// Removes the node's own cgroup, and `/podling` with the last node.
 pub(crate) fn remove_node(node: &str) -> Result<(), CgroupError> {
     let hierarchy = Hierarchy::detect()?;

@@ -7,12 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use container::Shim;
-use linux::cgroup::{Cgroup, CgroupError, Hierarchy};
+use linux::cgroup::CgroupError;
 
 /// How long a shim may take to end its Pod before the Pod's cgroup is killed without it.
 const SHIM_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long killed processes may take to be gone.
-const DEATH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What could not be taken away.
 #[derive(Debug, thiserror::Error)]
@@ -76,15 +74,8 @@ async fn end_shims(pods: &Path) {
 }
 
 fn end_cgroup(node: &str) -> Result<(), CgroupError> {
-    let hierarchy = Hierarchy::detect()?;
-    let cgroup = Cgroup::open(&hierarchy, &format!("/podling/{node}"))?;
-    if cgroup.exists() {
-        cgroup.kill_all()?;
-        cgroup.wait_until_empty(DEATH_TIMEOUT)?;
-        cgroup.remove(DEATH_TIMEOUT)?;
-    }
-    cgroup.remove_empty_parents(&hierarchy);
-    Ok(())
+    crate::cgroups::end(&format!("/podling/{node}"))?;
+    crate::cgroups::remove_node(node)
 }
 
 fn end_network(run_dir: &Path) -> Vec<network::Error> {

@@ -109,7 +109,7 @@ async fn exec(
         process: exec_process(&process, command.to_vec(), false),
         stdio: ExecStdio::Descriptors { stdin: None, stdout: Some(stdout), stderr: Some(stderr) },
     };
-    let mut running = RunningExec { context, shim, key: exec_key, ended: false };
+    let mut running = RunningExec { context, shim: shim.clone(), key: exec_key, ended: false };
     let streams = shim.exec(request).await;
     if let Err(error) = &streams {
         running.ended = true;
@@ -173,7 +173,7 @@ async fn read_until<T>(mut output: pipe::Receiver, ended: impl Future<Output = T
 /// Kills the command when nobody waits for it any more: a timeout, or a container that is being stopped.
 struct RunningExec<'a> {
     context: &'a Arc<PodContext>,
-    shim: &'a Shim,
+    shim: Shim,
     key: Key,
     ended: bool,
 }

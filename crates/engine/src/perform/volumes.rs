@@ -63,8 +63,8 @@ fn failure(context: &PodContext, error: &VolumeError) -> Failure {
 /// what cannot be removed is named.
 pub(super) async fn remove(context: &Arc<PodContext>) -> Performed {
     let mut errors = Vec::new();
-    if let Some(shim) = context.running_shim()
-        && let Err(error) = shim.clone().shutdown().await
+    if let Some(shim) = context.take_shim()
+        && let Err(error) = shim.shutdown().await
     {
         errors.push(chain(&error));
     }

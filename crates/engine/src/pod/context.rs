@@ -78,7 +78,8 @@ pub(crate) struct PodContext {
     /// `/podling/NODE/podUID`.
     pub(crate) cgroup: String,
     pod: Mutex<Arc<Pod>>,
-    shim: OnceCell<Shim>,
+    /// Started when first needed; another one takes the place of one that died.
+    shim: Mutex<Arc<OnceCell<Shim>>>,
     inputs: mpsc::Sender<Input>,
     prepared: Mutex<PreparedThings>,
     /// Whoever waits for the end of an exec.
@@ -115,7 +116,7 @@ impl PodContext {
             directories,
             cgroup,
             pod: Mutex::new(Arc::new(pod)),
-            shim: OnceCell::new(),
+            shim: Mutex::default(),
             inputs,
             prepared: Mutex::default(),
             execs: Mutex::default(),
@@ -137,21 +138,25 @@ impl PodContext {
     }
 
     /// The Pod's shim, started at the first call.
-    pub(crate) async fn shim(self: &Arc<Self>) -> Result<&Shim, container::Error> {
-        self.shim
-            .get_or_try_init(|| async {
-                let config =
-                    ShimConfig { pod_dir: self.directories.run.clone(), cgroup: self.cgroup.clone() };
-                let (shim, events) = Shim::start(config).await?;
-                tokio::spawn(forward(Arc::clone(self), events));
-                Ok(shim)
-            })
-            .await
+    pub(crate) async fn shim(self: &Arc<Self>) -> Result<Shim, container::Error> {
+        let cell = Arc::clone(&lock(&self.shim));
+        let start = || async {
+            let config = ShimConfig { pod_dir: self.directories.run.clone(), cgroup: self.cgroup.clone() };
+            let (shim, events) = Shim::start(config).await?;
+            tokio::spawn(forward(Arc::clone(self), events));
+            Ok(shim)
+        };
+        cell.get_or_try_init(start).await.cloned()
     }
 
-    /// The shim, if one was ever started.
-    pub(crate) fn running_shim(&self) -> Option<&Shim> {
-        self.shim.get()
+    /// The shim, if there is one.
+    pub(crate) fn running_shim(&self) -> Option<Shim> {
+        lock(&self.shim).get().cloned()
+    }
+
+    /// Takes the shim away from all others, to end it or because it has ended.
+    pub(crate) fn take_shim(&self) -> Option<Shim> {
+        std::mem::take(&mut *lock(&self.shim)).get().cloned()
     }
 
     fn pid_ended(&self, container: &str, attempt: u32) {
@@ -233,12 +238,45 @@ async fn forward(context: Arc<PodContext>, mut events: mpsc::Receiver<ShimEvent>
                 Input::ContainerEnded { container: container.to_owned(), attempt, ended }
             }
             ShimEvent::SandboxGone { .. } => Input::SandboxDied,
-            ShimEvent::Disconnected => break,
+            ShimEvent::Disconnected => return shim_ended(&context).await,
         };
         if context.inputs.send(input).await.is_err() {
             break;
         }
     }
+}
+
+/// The connection to the shim is over. One that was not shut down was killed, by hand or for want of memory: its
+/// containers die with it, and the Pod goes on as after the death of pause. Exits that it recorded are told as they
+/// were; of the others nothing is known.
+async fn shim_ended(context: &Arc<PodContext>) {
+    if context.take_shim().is_none() {
+        return;
+    }
+    let message = "the Pod's shim was killed, and its containers with it".to_owned();
+    context.report_event(Event { warning: true, reason: "ShimDied", message, container: None });
+    let cgroup = context.cgroup.clone();
+    match tokio::task::spawn_blocking(move || crate::cgroups::end(&cgroup)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "cannot end what a dead shim left"),
+        Err(panic) => tracing::warn!(%panic, "cannot end what a dead shim left"),
+    }
+    // Whoever waits for the end of an exec is told that nothing will come.
+    lock(&context.execs).clear();
+    context.prepared().held.clear();
+    let recorded = container::recorded_exits(&context.directories.run).unwrap_or_default();
+    for (key, exit) in recorded {
+        let Some((container, attempt)) = parse_key(&key) else { continue };
+        if !context.is_running(container, attempt) {
+            continue;
+        }
+        let ended = termination::ended(context, container, attempt, exit);
+        let input = Input::ContainerEnded { container: container.to_owned(), attempt, ended };
+        // Without a receiver the Pod is gone already.
+        let _ = context.inputs.send(input).await;
+    }
+    context.prepared().pids.clear();
+    let _ = context.inputs.send(Input::ShimDied).await;
 }
 
 /// The key under which the shim knows an incarnation.

@@ -48,6 +48,8 @@ pub(crate) enum Input {
     },
     /// Pause died.
     SandboxDied,
+    /// The shim died, and everything that it had started.
+    ShimDied,
 }
 
 /// What an action came to.
@@ -201,6 +203,7 @@ impl PodTask {
                 self.world.container_ended(&container, attempt, ended);
             }
             Input::SandboxDied => self.world.sandbox_died(),
+            Input::ShimDied => self.world.shim_died(),
         }
     }
 

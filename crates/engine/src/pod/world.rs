@@ -98,6 +98,13 @@ impl World {
         }
     }
 
+    /// The shim died: what it had started is gone, and so is pause. How a container ended that was not told before
+    /// will never be known.
+    pub(super) fn shim_died(&mut self) {
+        self.containers.retain(|_, instance| matches!(instance.state, InstanceState::Exited { .. }));
+        self.sandbox_died();
+    }
+
     pub(super) fn observe(&self, in_flight: &BTreeSet<Action>) -> Observation {
         Observation {
             sandbox: self.sandbox,
