@@ -8,7 +8,7 @@ use serde_json::json;
 /// Runs what must be refused, quickly.
 fn refused(podling: &Podling, manifest: &[u8], words: &[&str]) -> Finished {
     let path = podling.base().join("manifest.yaml");
-    std::fs::write(&path, manifest).unwrap();
+    std::fs::write(&path, manifest).expect("writing the manifest");
     let finished = podling.run(&path, &[]);
     finished.assert_failed(125, words);
     assert!(finished.duration < Duration::from_secs(20), "{finished}");

@@ -285,3 +285,108 @@ fn a_config_map_that_no_document_supplies_fails_at_once() {
     ");
     podling.run(&volume, &[]).assert_failed(125, &["absent"]);
 }
+
+/// 10 MiB a file, as the kubelet's default; nothing is lost for whoever follows.
+#[test]
+fn logs_are_rotated_and_followed_across() {
+    let podling = Podling::new();
+    let text = "x".repeat(200);
+    let manifest = pod(
+        "rotated",
+        &format!(
+            "
+        containers:
+        - name: a
+          image: podling/toolbox
+          args: [chain, echo-loop, --every, '0', --count, '60000', '{text}', ',', trap, TERM]
+    "
+        ),
+    );
+    let mut running = podling.spawn(&manifest, &[]);
+    running.wait_for_log("a", "waiting for SIGTERM");
+    let logs = podling.data_dir().join("runs").join(running.run_id()).join("logs");
+    let pod_dir = std::fs::read_dir(&logs).unwrap().next().unwrap().unwrap();
+    let files: Vec<_> = std::fs::read_dir(pod_dir.path().join("a")).unwrap().flatten().collect();
+    assert!(files.len() >= 2, "{files:?}");
+    for file in files {
+        assert!(file.metadata().unwrap().len() <= 11 << 20, "{file:?}");
+    }
+    running.signal(Signal::INT);
+    let finished = running.wait();
+    assert_eq!(finished.code, 130);
+    assert_eq!(finished.lines_of("a").iter().filter(|line| line.contains(&text)).count(), 60_000);
+}
+
+#[test]
+fn sigterm_and_sighup_stop_like_ctrl_c_with_their_own_codes() {
+    let podling = Podling::new();
+    for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129)] {
+        let manifest = pod("stop", "containers: [{name: a, image: podling/toolbox, args: [trap, TERM]}]");
+        let mut running = podling.spawn(&manifest, &[]);
+        running.wait_for_log("a", "waiting for SIGTERM");
+        running.signal(signal);
+        let finished = running.wait();
+        assert_eq!((finished.code, finished.lines_of("a").len()), (code, 2), "{finished}");
+    }
+}
+
+/// Also before anything runs: whatever had begun is taken back.
+#[test]
+fn a_signal_at_any_moment_of_the_beginning_stops_cleanly() {
+    let podling = Podling::new();
+    for event in ["manifest", "status", "step", "started"] {
+        let mut running = podling.spawn(&pod("early", ORDERED), &[]);
+        running.wait_for(event, |seen| seen["event"] == event);
+        running.signal(Signal::INT);
+        running.signal(Signal::INT);
+        let finished = running.wait();
+        assert_eq!(finished.code, 130, "at {event}: {finished}");
+        podling.assert_nothing_left();
+    }
+}
+
+#[test]
+fn lines_without_an_end_long_lines_and_both_streams_come_whole() {
+    let podling = Podling::new();
+    let long = "y".repeat(50_000);
+    let manifest = pod(
+        "lines",
+        &format!(
+            "
+        restartPolicy: Never
+        containers:
+        - {{name: long, image: podling/toolbox, args: [echo, {long}]}}
+        - {{name: half, image: podling/toolbox, args: [echo, -n, no end]}}
+        - {{name: error, image: podling/toolbox, args: [cat, /absent]}}
+    "
+        ),
+    );
+    let finished = podling.run(&manifest, &["-o", "json"]);
+    assert_eq!(finished.code, 1, "{finished}");
+    assert_eq!(finished.lines_of("long"), [long.as_str()]);
+    assert_eq!(finished.lines_of("half"), ["no end"]);
+    let error = finished.events_of("log").into_iter().find(|log| log["container"] == "error").unwrap();
+    assert_eq!(error["stream"], "stderr", "{error}");
+}
+
+#[test]
+fn twenty_pods_at_once() {
+    let podling = Podling::new();
+    let one = |index: usize| {
+        pod(
+            &format!("p{index}"),
+            "
+            restartPolicy: Never
+            initContainers: [{name: init, image: podling/toolbox, args: ['true']}]
+            containers: [{name: a, image: podling/toolbox, args: [hostname]}]
+        ",
+        )
+    };
+    let all: Vec<_> = (0..20).map(one).collect();
+    let finished = podling.run(&all.join("---\n"), &["-o", "json"]);
+    assert_eq!(finished.code, 0, "{finished}");
+    let mut names = finished.lines_of("a");
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), 20, "{names:?}");
+}

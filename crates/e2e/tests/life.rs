@@ -164,23 +164,26 @@ fn on_failure_restarts_until_success() {
 }
 
 fn pause_of(running: &e2e::Running<'_>) -> i32 {
-    // The first process of the Pod's own cgroup, or the parent of none: found by its name among the shim's children.
-    let shim = children(running.pid() as i32).into_iter().next().expect("a shim");
+    let shim = shim_of(running);
     let name = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     children(shim).into_iter().find(|pid| name(pid).trim().contains("pause")).expect("a pause process")
+}
+
+fn shim_of(running: &e2e::Running<'_>) -> i32 {
+    children(running.pid() as i32).into_iter().next().expect("a shim")
 }
 
 fn children(pid: i32) -> Vec<i32> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("its threads").flatten();
     let lists = tasks.map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
     lists
-        .flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>())
+        .flat_map(|list| list.split_whitespace().map(|pid| pid.parse().expect("a pid")).collect::<Vec<_>>())
         .collect()
 }
 
 fn kill(pid: i32) {
     use rustix::process::{Pid, kill_process};
-    kill_process(Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL).unwrap();
+    kill_process(Pid::from_raw(pid).expect("a pid"), rustix::process::Signal::KILL).expect("killing it");
 }
 
 #[test]
@@ -266,4 +269,57 @@ fn a_container_that_ignores_its_signal_is_killed_when_its_grace_is_over() {
     let finished = running.wait();
     assert_eq!(finished.code, 143, "{finished}");
     assert_eq!(finished.lines_of("deaf")[1..], ["received SIGTERM (1)"], "once, before the end: {finished}");
+}
+
+/// The kernel may take the shim for want of memory: its containers die with it, and the Pod goes on as after the
+/// death of pause.
+#[test]
+fn a_killed_shim_gives_a_new_one_and_a_new_sandbox() {
+    let podling = Podling::new();
+    let manifest = pod(
+        "shim",
+        "
+        initContainers:
+        - {name: init, image: podling/toolbox, args: ['true']}
+        containers:
+        - {name: main, image: podling/toolbox, args: [trap, TERM]}
+    ",
+    );
+    let mut running = podling.spawn(&manifest, &[]);
+    running.wait_for_log("main", "waiting for SIGTERM");
+    running.wait_until_ready();
+    kill(shim_of(&running));
+    running.wait_for("main to be set again", |event| {
+        event["event"] == "log" && event["attempt"] == 1 && event["line"] == "waiting for SIGTERM"
+    });
+    running.signal(Signal::INT);
+    let finished = running.wait();
+    assert_eq!(finished.code, 130, "{finished}");
+    let told = finished.events_of("kubernetes_event").iter().any(|event| event["reason"] == "ShimDied");
+    assert!(told, "{finished}");
+    let lost = &finished.events[position(&finished.events, "exited", "main")];
+    assert_eq!(
+        (&lost["code"], &lost["reason"]),
+        (&137.into(), &"ContainerStatusUnknown".into()),
+        "{finished}"
+    );
+}
+
+#[test]
+fn a_killed_shim_ends_a_pod_that_never_restarts() {
+    let podling = Podling::new();
+    let manifest = pod(
+        "shim",
+        "
+        restartPolicy: Never
+        containers:
+        - {name: main, image: podling/toolbox, args: [trap, TERM]}
+    ",
+    );
+    let mut running = podling.spawn(&manifest, &[]);
+    running.wait_until_ready();
+    kill(shim_of(&running));
+    let finished = running.wait();
+    assert_eq!(finished.code, 137, "{finished}");
+    assert_eq!(finished.events_of("finished")[0]["phase"], "Failed", "{finished}");
 }

@@ -8,14 +8,15 @@ use e2e::{Podling, Signal, pod};
 /// A port that nobody uses, now. Another process may take it; the port comes from the ephemeral range, where the
 /// kernel goes round.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its number").port()
 }
 
 fn get(address: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("{address}: {error}"));
-    stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").expect("sending a request");
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    stream.read_to_string(&mut answer).expect("the answer");
     answer
 }
 
@@ -207,4 +208,19 @@ fn a_pod_on_the_hosts_network_sees_the_hosts_interfaces() {
     assert_eq!(finished.code, 0, "{finished}");
     let report: e2e::Value = serde_json::from_str(&finished.lines_of("look").join("")).unwrap();
     assert_eq!(report["interfaces"], serde_json::json!(["lo"]), "{report}");
+}
+
+/// In Kubernetes the second one stays Pending; here it is told, at once, who has the port.
+#[test]
+fn two_pods_that_want_one_host_port_are_told_apart() {
+    let podling = Podling::new();
+    let port = free_port();
+    let web = |name: &str| {
+        pod(name, &format!("
+            containers:
+            - {{name: web, image: podling/toolbox, args: [http], ports: [{{containerPort: 8080, hostPort: {port}}}]}}
+        "))
+    };
+    let finished = podling.run(&format!("{}---\n{}", web("one"), web("two")), &["--timeout", "20s"]);
+    finished.assert_failed(125, &[&port.to_string()]);
 }
