@@ -2,7 +2,7 @@
 //!
 //! A line longer than 16 KiB is written in parts, all but the last tagged P. All lines of one read carry one
 //! timestamp. Writes are batched: what one read brought is one write. A disk that is full loses lines and never
-//! stops the container.
+//! stops the container; how many were lost is written when there is room again.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -34,6 +34,16 @@ pub(super) struct Log {
     file: File,
     size: u64,
     rotated: VecDeque<PathBuf>,
+    lost: Lost,
+}
+
+/// What could not be written since the last write that could.
+#[derive(Debug, Default)]
+struct Lost {
+    lines: usize,
+    why: String,
+    /// The file ends in the middle of a line.
+    is_cut: bool,
 }
 
 /// What a stream brought that does not end with a newline yet.
@@ -52,7 +62,7 @@ impl Log {
             opened => opened?,
         };
         let size = file.metadata()?.len();
-        Ok(Self { config, file, size, rotated: VecDeque::new() })
+        Ok(Self { config, file, size, rotated: VecDeque::new(), lost: Lost::default() })
     }
 
     /// Writes what a stream brought. `batch` is working memory.
@@ -101,20 +111,24 @@ impl Log {
         if !unfinished.is_empty() {
             push_line(batch, &prefix(stream), b"F ", unfinished, &[]);
             *unfinished = Vec::new();
-            self.flush(batch);
         }
+        self.flush(batch);
     }
 
     fn flush(&mut self, batch: &mut Vec<u8>) {
-        if batch.is_empty() {
+        if batch.is_empty() && self.lost.lines == 0 {
             return;
         }
         if self.size > 0 && self.size + batch.len() as u64 > self.config.max_bytes {
             // Where the file cannot be rotated, it grows: lines matter more than their number.
             let _ = self.rotate();
         }
-        if self.file.write_all(batch).is_ok() {
-            self.size += batch.len() as u64;
+        let told_bytes = if self.lost.lines > 0 { self.lost.tell_before(batch) } else { 0 };
+        let (written, error) = write_as_much_as_possible(&mut self.file, batch);
+        self.size += written as u64;
+        match error {
+            None => self.lost = Lost::default(),
+            Some(error) => self.lost.add(batch, told_bytes, written, &error),
         }
         batch.clear();
     }
@@ -135,6 +149,45 @@ impl Log {
         }
         Ok(())
     }
+}
+
+impl Lost {
+    /// Of `batch`, whose first `told_bytes` tell of earlier losses, only the beginning was written.
+    fn add(&mut self, batch: &[u8], told_bytes: usize, written: usize, error: &io::Error) {
+        if told_bytes > 0 && written >= told_bytes {
+            self.lines = 0;
+        }
+        let missing = &batch[written.max(told_bytes)..];
+        self.lines += missing.iter().filter(|byte| **byte == b'\n').count();
+        self.why = error.to_string();
+        if written > 0 {
+            self.is_cut = batch[written - 1] != b'\n';
+        }
+    }
+
+    /// Puts the record that stands where the lines are missing before a batch, and tells its length.
+    fn tell_before(&self, batch: &mut Vec<u8>) -> usize {
+        let mut text = if self.is_cut { b"\n".to_vec() } else { Vec::new() };
+        let told = format!("podling: {} lines are missing here: {}", self.lines, self.why);
+        push_line(&mut text, &prefix(Stream::Stderr), b"F ", told.as_bytes(), &[]);
+        let length = text.len();
+        batch.splice(0..0, text);
+        length
+    }
+}
+
+/// How much of the text was written, and why not all of it.
+fn write_as_much_as_possible(file: &mut impl Write, text: &[u8]) -> (usize, Option<io::Error>) {
+    let mut written = 0;
+    while written < text.len() {
+        match file.write(&text[written..]) {
+            Ok(0) => return (written, Some(io::ErrorKind::WriteZero.into())),
+            Ok(length) => written += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Some(error)),
+        }
+    }
+    (written, None)
 }
 
 fn open(config: &LogConfig) -> io::Result<File> {
@@ -218,6 +271,41 @@ mod tests {
             scratch.lines().into_iter().map(|(tag, text)| (tag, text.len())).collect();
         let part = |tag: &str, length| (tag.to_owned(), length);
         assert_eq!(lines, [part("P", MAX_LINE_BYTES), part("P", MAX_LINE_BYTES), part("F", 5)]);
+    }
+
+    /// A disk that takes ten bytes more.
+    struct FullDisk(Vec<u8>);
+
+    impl Write for FullDisk {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            let room = 10usize.saturating_sub(self.0.len()).min(text.len());
+            self.0.extend_from_slice(&text[..room]);
+            if room > 0 { Ok(room) } else { Err(io::ErrorKind::StorageFull.into()) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_a_full_disk_did_not_take_are_counted_and_told() {
+        let mut batch = b"t F one\nt F two\nt F three\n".to_vec();
+        let (written, error) = write_as_much_as_possible(&mut FullDisk(Vec::new()), &batch);
+        let mut lost = Lost::default();
+        let error = error.unwrap();
+        lost.add(&batch, 0, written, &error);
+        assert_eq!((written, lost.lines, lost.is_cut), (10, 2, true));
+        // The disk is still full: the three lines again, and what would have told of the two.
+        let told_bytes = lost.tell_before(&mut batch);
+        lost.add(&batch, told_bytes, 0, &error);
+        assert_eq!((lost.lines, lost.is_cut), (5, true));
+        // It takes what is told, and no more.
+        lost.add(&batch, told_bytes, told_bytes, &error);
+        assert_eq!((lost.lines, lost.is_cut), (3, false));
+        let told = String::from_utf8(batch[..told_bytes].to_vec()).unwrap();
+        assert!(told.starts_with('\n') && told.ends_with("no storage space\n"), "{told}");
+        assert!(told.contains(" stderr F podling: 2 lines are missing here: "), "{told}");
     }
 
     #[test]
