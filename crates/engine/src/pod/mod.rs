@@ -69,6 +69,8 @@ pub(crate) struct PodTask {
     completions: mpsc::Receiver<Completion>,
     completed: mpsc::Sender<Completion>,
     checkpoint: Option<Checkpoint>,
+    /// Told already, and not saved since.
+    is_checkpoint_failing: bool,
     reported: Option<lifecycle::Status>,
     blocked: Option<lifecycle::Blocked>,
     finished: bool,
@@ -91,6 +93,7 @@ impl PodTask {
             completions,
             completed,
             checkpoint: None,
+            is_checkpoint_failing: false,
             reported: None,
             blocked: None,
             finished: false,
@@ -238,8 +241,13 @@ impl PodTask {
     /// A Pod whose Memory cannot be saved (disk full) goes on: stopping it would lose more.
     fn save(&mut self) {
         let Some(checkpoint) = &mut self.checkpoint else { return };
-        if let Err(error) = checkpoint.save(&self.memory) {
-            self.warn_of_checkpoint(&error);
+        match checkpoint.save(&self.memory) {
+            Ok(()) => self.is_checkpoint_failing = false,
+            Err(_) if self.is_checkpoint_failing => {}
+            Err(error) => {
+                self.is_checkpoint_failing = true;
+                self.warn_of_checkpoint(&error);
+            }
         }
     }
 
