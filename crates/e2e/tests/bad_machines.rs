@@ -110,3 +110,43 @@ fn the_doctor_looks_at_this_machine() {
     assert_eq!(without.code, 1, "{without}");
     assert!(without.stdout.contains("is covered by another mount"), "{without}");
 }
+
+/// Lines that find no room are lost, and counted; the Pod runs on, and podling says what fails, once.
+#[test]
+fn with_a_full_disk_for_data() {
+    let podling = Podling::new();
+    let base = podling.base().display().to_string();
+    let script = format!(
+        "mount --make-rprivate /; mkdir -p {base}/data; mount -t tmpfs -o size=1m none {base}/data; \
+         trap 'umount {base}/data' EXIT; \"$@\"; exit $?"
+    );
+    // Removed while it runs, `ballast` makes room again for what comes last.
+    let manifest = pod(
+        "flood",
+        "
+        restartPolicy: Never
+        initContainers:
+        - {name: fill, image: podling/toolbox, args: [write, /v/ballast, BALLAST], volumeMounts: [{name: v, mountPath: /v}]}
+        containers:
+        - name: flood
+          image: podling/toolbox
+          args: [chain, echo-loop, --every, '0', --count, '20000', 'a line of the usual length of a line in a log', ',', rm, /v/ballast, ',', echo, last words]
+          volumeMounts: [{name: v, mountPath: /v}]
+        volumes: [{name: v, emptyDir: {}}]
+    ",
+    )
+    .replace("BALLAST", &"b".repeat(100_000));
+    let finished = podling.prepare_run(&manifest, &["-o", "json"]).after_mounting(&script).finish();
+    assert_eq!(finished.code, 0, "{finished}");
+    let lines = finished.lines_of("flood");
+    assert!(lines.len() < 20_000, "the disk was not full");
+    let told = lines
+        .iter()
+        .position(|line| line.starts_with("podling: ") && line.contains("lines are missing here: No space"));
+    assert!(told.is_some(), "{:?}", &lines[lines.len() - 5..]);
+    assert_eq!(lines.last(), Some(&"last words"));
+    let missing: usize = lines[told.unwrap()].split(' ').nth(1).unwrap().parse().unwrap();
+    let whole =
+        lines.iter().filter(|line| line.contains("a line of the usual length of a line in a log ")).count();
+    assert!((19_999..=20_000).contains(&(whole + missing)), "{whole} and {missing}");
+}
