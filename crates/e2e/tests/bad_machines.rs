@@ -120,13 +120,13 @@ fn with_a_full_disk_for_data() {
         "mount --make-rprivate /; mkdir -p {base}/data; mount -t tmpfs -o size=1m none {base}/data; \
          trap 'umount {base}/data' EXIT; \"$@\"; exit $?"
     );
-    // Removed while it runs, `ballast` makes room again for what comes last.
+    // Removed while it runs, the ballast makes room again for what comes last, and for what still is in the pipe.
     let manifest = pod(
         "flood",
         "
         restartPolicy: Never
         initContainers:
-        - {name: fill, image: podling/toolbox, args: [write, /v/ballast, BALLAST], volumeMounts: [{name: v, mountPath: /v}]}
+        - {name: fill, image: podling/toolbox, args: [chain, mkdir, /v/ballast, ',', write, /v/ballast/one, BALLAST, ',', write, /v/ballast/two, BALLAST, ',', write, /v/ballast/three, BALLAST], volumeMounts: [{name: v, mountPath: /v}]}
         containers:
         - name: flood
           image: podling/toolbox
@@ -135,7 +135,7 @@ fn with_a_full_disk_for_data() {
         volumes: [{name: v, emptyDir: {}}]
     ",
     )
-    .replace("BALLAST", &"b".repeat(100_000));
+    .replace("BALLAST", &"b".repeat(120_000));
     let finished = podling.prepare_run(&manifest, &["-o", "json"]).after_mounting(&script).finish();
     assert_eq!(finished.code, 0, "{finished}");
     let lines = finished.lines_of("flood");
