@@ -19,8 +19,8 @@ use serde_json::Value;
 use crate::podling::Podling;
 use crate::terminal::Terminal;
 
-/// Nothing in these tests takes so long, whatever else the machine does.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// Nothing in these tests takes so long, whatever else the machine does, and if it is emulated.
+const DEADLINE: Duration = Duration::from_secs(120);
 /// How long the output may stay open after podling's end, which happens only when something holds it.
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(5);
 

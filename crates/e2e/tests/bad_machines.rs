@@ -120,17 +120,18 @@ fn with_a_full_disk_for_data() {
         "mount --make-rprivate /; mkdir -p {base}/data; mount -t tmpfs -o size=1m none {base}/data; \
          trap 'umount {base}/data' EXIT; \"$@\"; exit $?"
     );
-    // Removed while it runs, the ballast makes room again for what comes last, and for what still is in the pipe.
+    // Removed while it runs, the ballast makes room again for what comes last. Before, what is in the pipe gets its
+    // time to be read and lost.
     let manifest = pod(
         "flood",
         "
         restartPolicy: Never
         initContainers:
-        - {name: fill, image: podling/toolbox, args: [chain, mkdir, /v/ballast, ',', write, /v/ballast/one, BALLAST, ',', write, /v/ballast/two, BALLAST, ',', write, /v/ballast/three, BALLAST], volumeMounts: [{name: v, mountPath: /v}]}
+        - {name: fill, image: podling/toolbox, args: [write, /v/ballast, BALLAST], volumeMounts: [{name: v, mountPath: /v}]}
         containers:
         - name: flood
           image: podling/toolbox
-          args: [chain, echo-loop, --every, '0', --count, '20000', 'a line of the usual length of a line in a log', ',', rm, /v/ballast, ',', echo, last words]
+          args: [chain, echo-loop, --every, '0', --count, '20000', 'a line of the usual length of a line in a log', ',', sleep, 1s, ',', rm, /v/ballast, ',', echo, last words]
           volumeMounts: [{name: v, mountPath: /v}]
         volumes: [{name: v, emptyDir: {}}]
     ",
