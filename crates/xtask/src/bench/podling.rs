@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -20,6 +20,10 @@ use crate::failure::{Attempt, Failure, Result};
 const DOWN_LIMIT_MS: f64 = 30.0;
 const EXEC_LIMIT_MS: f64 = 4.0;
 const MEMORY_LIMIT_KIB: f64 = 0.6 * 1024.0;
+
+/// What is weighed is a Pod that runs, not one that is being started: the shim gives its pages back a few
+/// milliseconds after its last work.
+const SETTLING: Duration = Duration::from_millis(200);
 
 /// In every Pod that is measured; each prints one line.
 const MAIN_CONTAINERS: usize = 2;
@@ -94,6 +98,7 @@ impl Podling {
     /// Weighs the processes that stay with a Pod, beside its containers.
     pub(crate) fn measure_memory(&self, pod: &Pod, samples: &mut Samples) -> Result {
         self.run_and(pod, |podling| {
+            std::thread::sleep(SETTLING);
             let shim = memory::find("podling-shim", &self.run_dir)?;
             let pause = memory::child(shim, "pause")?;
             let (shim_kib, pause_kib) = (memory::pss_kib(shim)?, memory::pss_kib(pause)?);
