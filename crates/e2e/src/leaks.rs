@@ -136,8 +136,16 @@ impl Watcher {
     }
 
     fn tables(&self) -> Vec<String> {
-        let nft =
-            Command::new("nft").args(["list", "ruleset"]).output().expect("nft(8), of Debian's nftables");
+        let list =
+            || Command::new("nft").args(["list", "ruleset"]).output().expect("nft(8), of Debian's nftables");
+        let mut nft = list();
+        if !nft.status.success() {
+            // Others change the rules while they are read.
+            nft = list();
+        }
+        if !nft.status.success() {
+            return vec![format!("nobody knows which rules, for nft failed: {nft:?}")];
+        }
         let base = self.base.to_string_lossy().into_owned();
         let rules = String::from_utf8_lossy(&nft.stdout).into_owned();
         rules.lines().filter(|line| line.contains(&base)).map(|line| format!("nftables: {line}")).collect()

@@ -1,5 +1,7 @@
 //! What the other tests stand on does what it says.
 
+use std::net::TcpListener;
+
 use e2e::{Podling, Signal, pod};
 
 const SLEEPER: &str = "
@@ -23,7 +25,9 @@ fn a_run_is_told_with_its_code_its_lines_and_its_id() {
 #[test]
 fn the_guard_sees_what_a_killed_podling_leaves() {
     let podling = Podling::new();
-    let mut running = podling.spawn(&pod("left", SLEEPER), &[]);
+    // A published port, because a machine without a way out has no other rules.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut running = podling.spawn(&pod("left", SLEEPER), &["-p", &format!("{port}:80")]);
     let id = running.run_id();
     running.wait_until_ready();
     running.signal(Signal::KILL);

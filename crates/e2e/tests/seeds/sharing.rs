@@ -40,9 +40,9 @@ fn seed_001_11_the_debugger_sees_the_processes_of_the_app() {
     assert!(processes.contains("nginx: master process"), "{processes}");
     assert!(processes.contains("sleep infinity"), "{processes}");
     assert_eq!(run.look("debug-utils", &["cat", "/proc/1/comm"], "").text, "pause\n");
-    // It may also stop them, which is what the shared namespace is for.
-    let told = run.look("debug-utils", &["killall", "-QUIT", "nginx"], "");
-    assert!(told.success, "{told:?}");
+    // It may also stop them, which is what the shared namespace is for. killall fails when the workers, told by their
+    // master, are faster than it: what counts is that they end.
+    run.look("debug-utils", &["killall", "-QUIT", "nginx"], "");
     run.wait_for_exit("main-app");
     stop(run);
 }
