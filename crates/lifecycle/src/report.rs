@@ -5,7 +5,6 @@
 mod cause;
 mod conditions;
 mod containers;
-mod qos;
 
 use model::pod::Pod;
 
@@ -37,7 +36,7 @@ pub(crate) fn status(pod: &Pod, memory: &Memory, seen: &Observation, now: &Now) 
         container_statuses,
         pod_ips: pod_ips.clone(),
         start_time_wall_nanos: memory.admitted_at.wall_nanos,
-        qos_class: qos::qos_class(pod),
+        qos_class: model::resources::qos_class(&pod.spec),
         observed_generation: pod.meta.generation,
     }
 }

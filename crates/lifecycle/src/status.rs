@@ -2,6 +2,7 @@
 //!
 //! Only the types stand here; [`crate::decide()`] fills them. Instants are wall time in nanoseconds since 1970.
 
+pub use model::resources::QosClass;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Reason;
@@ -91,17 +92,6 @@ impl std::fmt::Display for Phase {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Debug::fmt(self, f)
     }
-}
-
-/// `qosClass`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum QosClass {
-    /// Every container has limits of cpu and memory, equal to its requests.
-    Guaranteed,
-    /// Some request or limit of cpu or memory is set.
-    Burstable,
-    /// None is.
-    BestEffort,
 }
 
 /// One of `conditions`.
