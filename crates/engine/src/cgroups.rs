@@ -21,8 +21,7 @@ const DEATH_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) fn end(path: &str) -> Result<(), CgroupError> {
     let cgroup = Cgroup::open(&Hierarchy::detect()?, path)?;
     if cgroup.exists() {
-        cgroup.kill_all()?;
-        cgroup.wait_until_empty(DEATH_TIMEOUT)?;
+        cgroup.kill_until_empty(DEATH_TIMEOUT)?;
         cgroup.remove(REMOVAL_TIMEOUT)?;
     }
     Ok(())

@@ -7,7 +7,7 @@
 //! ```text
 //! Hierarchy::detect ─► Cgroup::ensure ─► apply(Limits) ─► dir_fd → clone3(CLONE_INTO_CGROUP)
 //!                                                      └► join_files → the child writes "0" (join_self)
-//!                      kill_all ─► wait_until_empty ─► remove ─► remove_empty_parents
+//!                      kill_until_empty ─► remove ─► remove_empty_parents
 //! ```
 //!
 //! Hybrid machines (controllers on v1, an empty v2 at `/sys/fs/cgroup/unified`) get the best of both: the

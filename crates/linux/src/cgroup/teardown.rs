@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -66,12 +66,20 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Waits until no process is left in the cgroup and below, killing again what a v1 race let through.
-    pub fn wait_until_empty(&self, timeout: Duration) -> Result<(), CgroupError> {
+    /// Kills everything in the cgroup and below, and waits until nothing is left.
+    pub fn kill_until_empty(&self, timeout: Duration) -> Result<(), CgroupError> {
+        self.kill_all()?;
+        self.wait_for_the_killed(timeout)
+    }
+
+    /// Waits until no process is left, killing again what forked away from [`Cgroup::kill_all`] on v1.
+    fn wait_for_the_killed(&self, timeout: Duration) -> Result<(), CgroupError> {
         let started = Instant::now();
         loop {
+            // Before the look at the processes: what happens after it must still be an event.
+            let events = self.events()?;
             let pids = self.procs_below()?;
-            if pids.is_empty() && !self.is_populated()? {
+            if pids.is_empty() && !events.as_ref().is_some_and(|events| events.populated) {
                 return Ok(());
             }
             let waited = started.elapsed();
@@ -79,36 +87,15 @@ impl Cgroup {
                 let (path, waited_ms) = (self.path.clone(), waited.as_millis());
                 return Err(CgroupError::StillPopulated { path, pids, waited_ms });
             };
-            self.wait_for_a_death(&pids, left)?;
+            wait_for_a_death(&pids, events.as_ref(), left);
             if !self.is_v2() {
                 self.kill_v1()?;
             }
         }
     }
 
-    /// Blocks until one of the processes ends, or the kernel says that the cgroup's state changed.
-    fn wait_for_a_death(&self, pids: &[u32], timeout: Duration) -> Result<(), CgroupError> {
-        let dying: Vec<OwnedFd> = pids.iter().filter_map(|pid| pidfd(*pid)).collect();
-        let events = self.v2_directory().and_then(|dir| fs::File::open(dir.join("cgroup.events")).ok());
-        let mut polled: Vec<PollFd<'_>> = dying.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-        if let Some(events) = &events {
-            polled.push(PollFd::from_borrowed_fd(events.as_fd(), PollFlags::PRI));
-        }
-        let already = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let ended_before = rustix::event::poll(&mut polled[..dying.len()], Some(&already)).unwrap_or(0);
-        if ended_before == 0 && !polled.is_empty() && (events.is_none() || self.is_populated()?) {
-            let limit = Timespec::try_from(timeout).ok();
-            let _ = rustix::event::poll(&mut polled, limit.as_ref());
-            return Ok(());
-        }
-        // Ended but still listed: the kernel takes a dead task out of its cgroup a moment after telling its
-        // parent (since 6.19 only after the last context switch), and v1 has no event for that.
-        std::thread::sleep(NO_EVENT_PAUSE.min(timeout));
-        Ok(())
-    }
-
-    /// Removes the cgroup and whatever a container has created below it, in every hierarchy; the processes
-    /// must have been killed, the last of them are waited for. Not existing is success.
+    /// Removes the cgroup and whatever a container has created below it, in every hierarchy. The processes
+    /// must have been killed; those that are still dying are waited for. Not existing is success.
     pub fn remove(&self, timeout: Duration) -> Result<(), CgroupError> {
         let started = Instant::now();
         loop {
@@ -124,7 +111,7 @@ impl Cgroup {
             if !busy || left.is_zero() {
                 return Err(CgroupError::Remove { path: self.path.clone(), failures });
             }
-            self.wait_until_empty(left)?;
+            self.wait_for_the_killed(left)?;
             // Empty and yet busy: only while a dead task is being taken out, see `wait_for_a_death`.
             std::thread::sleep(NO_EVENT_PAUSE.min(left));
         }
@@ -159,11 +146,50 @@ impl Cgroup {
         Ok(pids)
     }
 
-    /// What `cgroup.events` says; where there is no such file, the lists of processes decide alone.
-    fn is_populated(&self) -> Result<bool, CgroupError> {
-        let Some(directory) = self.v2_directory() else { return Ok(false) };
-        let text = read_if_exists(&directory.join("cgroup.events"))?.unwrap_or_default();
-        Ok(text.lines().any(|line| line == "populated 1"))
+    /// `cgroup.events` as it is now, or nothing where the kernel has no such file.
+    fn events(&self) -> Result<Option<Events>, CgroupError> {
+        let Some(directory) = self.v2_directory() else { return Ok(None) };
+        let path = directory.join("cgroup.events");
+        let read = || -> io::Result<Events> {
+            let mut file = fs::File::open(&path)?;
+            let mut text = String::new();
+            file.read_to_string(&mut text)?;
+            Ok(Events { populated: text.lines().any(|line| line == "populated 1"), file })
+        };
+        match read() {
+            Ok(events) => Ok(Some(events)),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(CgroupError::at("read", &path, error)),
+        }
+    }
+}
+
+/// A state of `cgroup.events`, and the descriptor that tells of the next one. Only a descriptor that was
+/// read can: polling a fresh one returns at once (fs/kernfs/file.c, `kernfs_generic_poll`).
+struct Events {
+    file: fs::File,
+    populated: bool,
+}
+
+/// Blocks until one of the processes ends, or the kernel says that the cgroup's state changed.
+fn wait_for_a_death(pids: &[u32], events: Option<&Events>, timeout: Duration) {
+    let dying: Vec<OwnedFd> = pids.iter().filter_map(|pid| pidfd(*pid)).collect();
+    let mut polled: Vec<PollFd<'_>> = dying.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+    let already = Timespec { tv_sec: 0, tv_nsec: 0 };
+    if rustix::event::poll(&mut polled, Some(&already)).unwrap_or(0) > 0 {
+        // Ended but still listed; their pidfds would end every wait at once.
+        polled.clear();
+    }
+    if let Some(events) = events.filter(|events| events.populated) {
+        polled.push(PollFd::from_borrowed_fd(events.file.as_fd(), PollFlags::PRI));
+    }
+    if polled.is_empty() {
+        // The kernel takes a dead task out of its cgroup a moment after telling its parent (since 6.19 only
+        // after the last context switch), and v1 has no event for that.
+        std::thread::sleep(NO_EVENT_PAUSE.min(timeout));
+    } else {
+        let limit = Timespec::try_from(timeout).ok();
+        let _ = rustix::event::poll(&mut polled, limit.as_ref());
     }
 }
 
