@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use model::pod::Resources;
 use serde::{Deserialize, Serialize};
 
 /// One thing to do. The order of the variants is the order in which a Pod usually meets them.
@@ -61,6 +62,35 @@ pub enum Action {
         /// Number of this round in the probe's schedule; skipped rounds have numbers too.
         round: u64,
     },
+    /// Set aside on the node what the Pod asks for now, in place of what it has (KEP-1287). Refused with
+    /// [`Reason::Deferred`] or [`Reason::Infeasible`], both to be asked again after a change from outside.
+    AllocateResources {
+        /// What the Pod as a whole asks for ([`model::resources::effective`]).
+        resources: Resources,
+        /// How many actions of resizing this Pod ended before.
+        number: u32,
+    },
+    /// Set cpu and memory of the Pod's cgroup. Fails with [`Reason::ResizeError`] where the kernel refuses, or
+    /// where the memory in use is above the limit.
+    ResizePod {
+        /// The sandbox.
+        sandbox: u32,
+        /// What the cgroup shall have: the request of cpu, and limits of cpu and memory; none is unlimited.
+        resources: Resources,
+        /// How many actions of resizing this Pod ended before.
+        number: u32,
+    },
+    /// Set cpu and memory of the cgroup of a running container. Fails as [`Action::ResizePod`] does.
+    ResizeContainer {
+        /// The container.
+        container: String,
+        /// Its incarnation.
+        attempt: u32,
+        /// What the cgroup shall have.
+        resources: Resources,
+        /// How many actions of resizing this Pod ended before.
+        number: u32,
+    },
     /// Run the preStop hook. The container's end ends the hook too.
     PreStop {
         /// The container.
@@ -100,11 +130,14 @@ impl Action {
             | Action::Start { container, .. }
             | Action::PostStart { container, .. }
             | Action::Probe { container, .. }
+            | Action::ResizeContainer { container, .. }
             | Action::PreStop { container, .. }
             | Action::Signal { container, .. }
             | Action::Kill { container, .. } => Some(container),
             Action::PrepareVolumes { .. }
             | Action::CreateSandbox { .. }
+            | Action::AllocateResources { .. }
+            | Action::ResizePod { .. }
             | Action::RemoveSandbox { .. }
             | Action::RemoveVolumes => None,
         }
@@ -203,6 +236,12 @@ pub enum Reason {
     FailedPreStopHook,
     /// The probe could not be carried out.
     ProbeError,
+    /// The node has not now what the Pod asks for, and may have it later.
+    Deferred,
+    /// The node never has what the Pod asks for.
+    Infeasible,
+    /// The cgroup could not be given other limits, or more memory is in use than the new limit allows.
+    ResizeError,
     /// The engine gave the action up because [`crate::Decision::cancel`] named it.
     Canceled,
 }
@@ -224,6 +263,9 @@ impl Reason {
             Reason::FailedPostStartHook => "FailedPostStartHook",
             Reason::FailedPreStopHook => "FailedPreStopHook",
             Reason::ProbeError => "ProbeError",
+            Reason::Deferred => "Deferred",
+            Reason::Infeasible => "Infeasible",
+            Reason::ResizeError => "Error",
             Reason::Canceled => "Canceled",
         }
     }

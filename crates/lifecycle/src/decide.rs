@@ -70,6 +70,8 @@ pub enum Due {
         /// Which probe.
         kind: ProbeKind,
     },
+    /// Other limits of a cgroup are tried again.
+    Resize,
     /// The sandbox is tried again.
     Sandbox,
     /// The volumes are tried again.

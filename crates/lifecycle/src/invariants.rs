@@ -96,6 +96,9 @@ impl Round<'_> {
             Action::Pull { .. }
             | Action::CreateSandbox { .. }
             | Action::PrepareVolumes { .. }
+            | Action::AllocateResources { .. }
+            | Action::ResizePod { .. }
+            | Action::ResizeContainer { .. }
             | Action::PostStart { .. } => self.check_no_new_life(action),
             Action::Signal { container, .. } => self.check_signal(container),
             Action::Kill { container, .. } => self.check_kill(container),

@@ -5,12 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use model::pod::Pod;
+use model::pod::{Pod, Resources};
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, Done, Failure, ProbeKind, Reason};
-use crate::observation::Observation;
+use crate::observation::{Observation, User};
 use crate::policy::Policy;
+use crate::resize::{self, Allocation};
+use crate::role::members;
 use crate::status::{Phase, TerminatedReason};
 use crate::time::Now;
 
@@ -32,6 +34,15 @@ pub enum Fact {
         /// Grace instead of the Pod's own; 0 is "at once". A later request can only shorten.
         grace_seconds: Option<u64>,
     },
+    /// The node must end the Pod, whatever the Pod would like: it ends as Failed.
+    Evicted {
+        /// What for.
+        why: Eviction,
+        /// One line for a human, such as `The node was low on resource: memory.`
+        message: String,
+        /// Grace instead of the Pod's own; 0 is "at once".
+        grace_seconds: Option<u64>,
+    },
     /// `podling restart POD [-c NAME]`: start again now, without waiting out any delay.
     RestartRequested {
         /// Only this container; every main container and sidecar when absent.
@@ -43,6 +54,32 @@ pub enum Fact {
     PodChanged,
     /// The node's restart delays are others now.
     PolicyChanged(Policy),
+}
+
+/// Why a node ends a Pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Eviction {
+    /// The node is short of memory, disk or PIDs. The Pod gets the condition DisruptionTarget.
+    NodePressure,
+    /// The Pod uses more local storage than it may.
+    LocalStorage,
+    /// The node shuts down. The Pod gets the condition DisruptionTarget.
+    NodeShutdown,
+}
+
+impl Eviction {
+    /// `status.reason` of the Pod, and the reason of the event.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Eviction::NodePressure | Eviction::LocalStorage => "Evicted",
+            Eviction::NodeShutdown => "Terminated",
+        }
+    }
+
+    /// Whether the Pod goes for a reason that lies in the node rather than in itself.
+    pub(crate) fn is_disruption(self) -> bool {
+        self != Eviction::LocalStorage
+    }
 }
 
 /// What the engine must not forget about one Pod.
@@ -69,6 +106,17 @@ pub struct Memory {
     /// This run starts everything, also what had completed (RestartAllContainers).
     pub(crate) rerun_completed: bool,
     pub(crate) containers: BTreeMap<String, ContainerMemory>,
+    /// What the node has set aside.
+    pub(crate) allocated: Allocation,
+    /// The node does not set aside what the Pod asks for.
+    pub(crate) allocation_failure: Option<FailureMemory>,
+    /// What the Pod's cgroup has.
+    pub(crate) pod_cgroup: Resources,
+    /// The generation of the spec whose resources are being applied.
+    pub(crate) resizing: Option<i64>,
+    pub(crate) resize_failure: Option<FailureMemory>,
+    /// How many actions of resizing have ended.
+    pub(crate) resizes: u32,
     /// The last addresses seen; an ended Pod still shows them.
     pub(crate) pod_ips: Vec<String>,
     /// Value and last transition of each condition.
@@ -101,6 +149,8 @@ pub(crate) enum StopCause {
     InitFailed { container: String },
     /// `activeDeadlineSeconds` is over.
     DeadlineExceeded,
+    /// The node must end it.
+    Evicted { why: Eviction, message: String },
     /// Somebody asked.
     Requested,
 }
@@ -206,7 +256,11 @@ pub(crate) struct InstanceMemory {
     pub(crate) attempt: u32,
     /// The image reference with which it was started; an edit of it restarts the container.
     pub(crate) image: String,
+    /// What its cgroup has.
+    pub(crate) resources: Resources,
     pub(crate) container_id: Option<String>,
+    pub(crate) user: Option<User>,
+    pub(crate) stop_signal: Option<String>,
     pub(crate) started_at: Option<Now>,
     pub(crate) ended: Option<Ended>,
     pub(crate) post_start_done: bool,
@@ -240,6 +294,7 @@ pub(crate) enum ContainerStopCause {
     PostStart,
     RestartRequested,
     ImageChanged,
+    Resized,
 }
 
 /// Counters of one probe of one incarnation.
@@ -299,8 +354,7 @@ impl InstanceMemory {
 impl Memory {
     /// The memory of a Pod that has just been admitted.
     pub fn new(pod: &Pod, policy: Policy, now: Now) -> Memory {
-        let containers =
-            pod.spec.all_containers().map(|c| (c.name.clone(), ContainerMemory::default())).collect();
+        let containers = members(pod).map(|m| (m.name().to_owned(), ContainerMemory::default())).collect();
         Memory {
             policy,
             admitted_at: now,
@@ -315,6 +369,12 @@ impl Memory {
             progress: 0,
             rerun_completed: false,
             containers,
+            allocated: Allocation::of(pod),
+            allocation_failure: None,
+            pod_cgroup: resize::of_pod(pod),
+            resizing: None,
+            resize_failure: None,
+            resizes: 0,
             pod_ips: Vec::new(),
             conditions: BTreeMap::new(),
         }

@@ -5,6 +5,7 @@
 
 mod completed;
 mod observed;
+mod resized;
 
 use model::pod::Pod;
 
@@ -29,6 +30,16 @@ impl Memory {
                 self.stop_requested = true;
                 let grace = grace_seconds.unwrap_or(pod.spec.termination_grace_period_seconds);
                 self.stop(pod, StopCause::Requested, grace, now, &mut events);
+            }
+            Fact::Evicted { why, message, grace_seconds } => {
+                let grace = grace_seconds.unwrap_or(pod.spec.termination_grace_period_seconds);
+                let is_ending =
+                    self.outcome.is_some() || self.stopping.as_ref().is_some_and(|s| s.why.is_final());
+                if !is_ending {
+                    events.push(Event::pod_warning(why.reason(), message.clone()));
+                }
+                let why = StopCause::Evicted { why: *why, message: message.clone() };
+                self.stop(pod, why, grace, now, &mut events);
             }
             Fact::RestartRequested { container } => {
                 self.note_restart_requested(pod, container.as_deref(), now, &mut events);
@@ -89,13 +100,16 @@ impl Memory {
     /// A main container or sidecar whose image was edited restarts with the new one, whatever the policy.
     fn note_pod_changed(&mut self, pod: &Pod, now: &Now, events: &mut Vec<Event>) {
         self.retry_now();
+        if self.allocated.is_as_asked(pod) {
+            self.allocation_failure = None;
+        }
         let grace = pod.spec.termination_grace_period_seconds;
         for member in members(pod) {
             let name = member.name();
             let memory = self.containers.entry(name.to_owned()).or_default();
             let is_edited = memory.running().is_some_and(|running| running.image != member.container.image);
             if is_edited
-                && member.role != Role::Init
+                && matches!(member.role, Role::Main | Role::Sidecar)
                 && self.stop_container(name, ContainerStopCause::ImageChanged, grace, now)
             {
                 self.containers.entry(name.to_owned()).or_default().restart_requested = true;
@@ -116,6 +130,9 @@ impl Memory {
                 Some(only) => name == only,
                 None => member.role != Role::Init,
             };
+            if member.role == Role::Ephemeral {
+                continue;
+            }
             // An init container that is behind us stays so: only a new run of the Pod repeats it.
             let is_behind = member.role == Role::Init && member.index < self.progress;
             if !wanted || is_behind {
@@ -138,7 +155,13 @@ impl Memory {
 
     /// What failed is tried again now. The counts stay, so that no action key is used for a second act.
     fn retry_now(&mut self) {
-        let steps = [&mut self.sandbox_failure, &mut self.volumes_failure, &mut self.removal_failure];
+        let steps = [
+            &mut self.sandbox_failure,
+            &mut self.volumes_failure,
+            &mut self.removal_failure,
+            &mut self.allocation_failure,
+            &mut self.resize_failure,
+        ];
         for failure in steps.into_iter().flatten() {
             failure.wait = Wait::Over;
         }

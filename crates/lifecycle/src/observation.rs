@@ -24,6 +24,8 @@ pub struct Observation {
     pub volumes: Volumes,
     /// The Pod's addresses, while it has a sandbox.
     pub pod_ips: Vec<String>,
+    /// The node's addresses.
+    pub host_ips: Vec<String>,
     /// `status.conditions` that others set and `readinessGates` ask for: True ones only.
     pub gates: BTreeSet<String>,
     /// Actions begun and not yet completed, also those that an earlier daemon began and the shim still works on.
@@ -55,8 +57,23 @@ pub struct Instance {
     pub attempt: u32,
     /// `podling://<64 hex digits>`.
     pub container_id: String,
+    /// Whom its first process runs as; absent when that is not known.
+    pub user: Option<User>,
+    /// The signal that stops it, such as `SIGTERM`; absent when that is not known.
+    pub stop_signal: Option<String>,
     /// Running or exited.
     pub state: InstanceState,
+}
+
+/// `status.containerStatuses[].user.linux` (KEP-3619).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// `uid`.
+    pub uid: u32,
+    /// `gid`.
+    pub gid: u32,
+    /// `supplementalGroups`.
+    pub supplemental_groups: Vec<u32>,
 }
 
 /// State of an incarnation.

@@ -12,6 +12,7 @@
 mod bring_up;
 mod clean_up;
 mod probe;
+mod resize;
 mod stop;
 
 use model::pod::Pod;
@@ -21,7 +22,7 @@ use crate::decide::{Blocked, Deadline, Due, End};
 use crate::memory::{InstanceMemory, Memory, Wait};
 use crate::observation::Observation;
 use crate::restart::Gate;
-use crate::role::members;
+use crate::role::{Role, members};
 use crate::time::{Now, seconds};
 
 /// What is being decided, and what it is decided from.
@@ -47,6 +48,7 @@ impl<'a> Plan<'a> {
             plan.stop_all();
             plan.probe();
         } else {
+            plan.resize();
             plan.bring_up();
             plan.stop_single_containers();
             plan.probe();
@@ -147,7 +149,7 @@ pub(crate) fn blocked(pod: &Pod, memory: &Memory) -> Option<Blocked> {
         Some(Blocked { container, reason: Reason::clone(&failure.reason), message: failure.message.clone() })
     };
     of(None, &memory.volumes_failure).or_else(|| of(None, &memory.sandbox_failure)).or_else(|| {
-        members(pod).find_map(|member| {
+        members(pod).filter(|member| member.role != Role::Ephemeral).find_map(|member| {
             let container = memory.container(member.name());
             of(Some(member.name()), &container.create_failure)
                 .or_else(|| of(Some(member.name()), &container.pull_failure))

@@ -19,13 +19,18 @@ use crate::time::Now;
 /// The status of the Pod now.
 pub(crate) fn status(pod: &Pod, memory: &Memory, seen: &Observation, now: &Now) -> Status {
     let (mut init_container_statuses, mut container_statuses) = (Vec::new(), Vec::new());
+    let mut ephemeral_container_statuses = Vec::new();
     for member in members(pod) {
-        let status = containers::container_status(pod, memory, seen, &member, now);
-        if member.role == Role::Main { &mut container_statuses } else { &mut init_container_statuses }
-            .push(status);
+        let list = match member.role {
+            Role::Init | Role::Sidecar => &mut init_container_statuses,
+            Role::Main => &mut container_statuses,
+            Role::Ephemeral => &mut ephemeral_container_statuses,
+        };
+        list.push(containers::container_status(pod, memory, seen, &member, now));
     }
     let outcome = memory.outcome.as_ref();
     let pod_ips = if seen.pod_ips.is_empty() && outcome.is_some() { &memory.pod_ips } else { &seen.pod_ips };
+    let own_allocation = memory.allocated.pod.as_ref();
     Status {
         phase: phase(pod, memory),
         reason: outcome.and_then(|outcome| outcome.reason.clone()),
@@ -34,7 +39,11 @@ pub(crate) fn status(pod: &Pod, memory: &Memory, seen: &Observation, now: &Now) 
         cause: cause::cause(pod, memory, seen, now),
         init_container_statuses,
         container_statuses,
+        ephemeral_container_statuses,
         pod_ips: pod_ips.clone(),
+        host_ips: seen.host_ips.clone(),
+        resources: own_allocation.map(|_| memory.pod_cgroup.clone()),
+        allocated_resources: own_allocation.map(|own| own.requests.clone()).unwrap_or_default(),
         start_time_wall_nanos: memory.admitted_at.wall_nanos,
         qos_class: model::resources::qos_class(&pod.spec),
         observed_generation: pod.meta.generation,

@@ -20,7 +20,7 @@ pub(crate) enum Verdict {
 }
 
 /// What an exit with `code` leads to. The first matching rule decides, then the container's own policy, then
-/// the Pod's. A sidecar always restarts; an init container that succeeded never does.
+/// the Pod's. A sidecar always restarts; an init container that succeeded never does, nor any ephemeral one.
 pub(crate) fn verdict(pod: &Pod, role: Role, container: &Container, code: i32) -> Verdict {
     let rule = container.restart_policy_rules.iter().find(|rule| match rule.operator {
         ExitCodeOperator::In => rule.codes.contains(&code),
@@ -31,6 +31,7 @@ pub(crate) fn verdict(pod: &Pod, role: Role, container: &Container, code: i32) -
     }
     let restarts = match role {
         Role::Sidecar => true,
+        Role::Ephemeral => false,
         Role::Init if code == 0 => false,
         Role::Init | Role::Main if rule.is_some() => true,
         Role::Init | Role::Main => match container.restart_policy.unwrap_or(pod.spec.restart_policy) {

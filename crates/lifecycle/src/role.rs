@@ -1,4 +1,4 @@
-//! The three roles of a container, and the walk over all of them in start order.
+//! The four roles of a container, and the walk over all of them in start order.
 
 use model::pod::{Container, Pod};
 
@@ -11,6 +11,8 @@ pub(crate) enum Role {
     Sidecar,
     /// One of `spec.containers`.
     Main,
+    /// One of `spec.ephemeralContainers` (KEP-277): starts as soon as there is a sandbox, once, and decides nothing.
+    Ephemeral,
 }
 
 /// A container with its role and its place in its own list.
@@ -27,14 +29,19 @@ impl<'a> Member<'a> {
     }
 }
 
-/// Init containers and sidecars, then main containers.
+/// Init containers and sidecars, then main containers, then ephemeral ones.
 pub(crate) fn members(pod: &Pod) -> impl DoubleEndedIterator<Item = Member<'_>> {
     let init = pod.spec.init_containers.iter().enumerate().map(|(index, container)| Member {
         role: if container.is_sidecar() { Role::Sidecar } else { Role::Init },
         index,
         container,
     });
-    init.chain(mains(pod))
+    let ephemeral = pod.spec.ephemeral_containers.iter().enumerate().map(|(index, ephemeral)| Member {
+        role: Role::Ephemeral,
+        index,
+        container: &ephemeral.container,
+    });
+    init.chain(mains(pod)).chain(ephemeral)
 }
 
 /// Main containers.

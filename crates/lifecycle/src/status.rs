@@ -2,10 +2,15 @@
 //!
 //! Only the types stand here; [`crate::decide()`] fills them. Instants are wall time in nanoseconds since 1970.
 
+use std::collections::BTreeMap;
+
+use model::pod::Resources;
+use model::quantity::Quantity;
 pub use model::resources::QosClass;
 use serde::{Deserialize, Serialize};
 
 use crate::action::Reason;
+pub use crate::observation::User;
 
 /// What is true of a Pod now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,8 +27,16 @@ pub struct Status {
     pub init_container_statuses: Vec<ContainerStatus>,
     /// `containerStatuses`, in spec order.
     pub container_statuses: Vec<ContainerStatus>,
+    /// `ephemeralContainerStatuses`, in spec order.
+    pub ephemeral_container_statuses: Vec<ContainerStatus>,
     /// `podIPs`.
     pub pod_ips: Vec<String>,
+    /// `hostIPs`.
+    pub host_ips: Vec<String>,
+    /// `resources`: what the Pod's cgroup has, when the Pod has resources of its own (KEP-2837).
+    pub resources: Option<Resources>,
+    /// `allocatedResources`: what is set aside for them.
+    pub allocated_resources: BTreeMap<String, Quantity>,
     /// `startTime`.
     pub start_time_wall_nanos: i64,
     /// `qosClass`.
@@ -40,6 +53,7 @@ impl Status {
         self.init_container_statuses
             .iter()
             .chain(&self.container_statuses)
+            .chain(&self.ephemeral_container_statuses)
             .find(|container| container.name == name)
     }
 
@@ -66,6 +80,13 @@ pub const CONTAINERS_READY: &str = "ContainersReady";
 pub const POD_SCHEDULED: &str = "PodScheduled";
 /// Condition `AllContainersRestarting` (KEP-5532), only while it is True.
 pub const ALL_CONTAINERS_RESTARTING: &str = "AllContainersRestarting";
+
+/// Condition `DisruptionTarget`, only while it is True.
+pub const DISRUPTION_TARGET: &str = "DisruptionTarget";
+/// Condition `PodResizePending` (KEP-1287), only while it is True.
+pub const POD_RESIZE_PENDING: &str = "PodResizePending";
+/// Condition `PodResizeInProgress` (KEP-1287), only while it is True.
+pub const POD_RESIZE_IN_PROGRESS: &str = "PodResizeInProgress";
 
 /// `phase`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -107,9 +128,11 @@ pub struct Condition {
     pub message: Option<String>,
     /// `lastTransitionTime`.
     pub last_transition_wall_nanos: i64,
+    /// `observedGeneration`: the generation of the spec that it speaks of (KEP-5067).
+    pub observed_generation: i64,
 }
 
-/// One of `containerStatuses` or `initContainerStatuses`.
+/// One of `containerStatuses`, `initContainerStatuses` or `ephemeralContainerStatuses`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerStatus {
     /// `name`.
@@ -130,6 +153,29 @@ pub struct ContainerStatus {
     pub image_id: String,
     /// `containerID` of the newest incarnation.
     pub container_id: Option<String>,
+    /// `resources`: what its cgroup has, or will have once it is started (KEP-1287).
+    pub resources: Resources,
+    /// `allocatedResources`: the requests that the node has set aside for it.
+    pub allocated_resources: BTreeMap<String, Quantity>,
+    /// `volumeMounts` (KEP-3857).
+    pub volume_mounts: Vec<VolumeMountStatus>,
+    /// `user.linux` of the newest incarnation (KEP-3619).
+    pub user: Option<User>,
+    /// `stopSignal` of the newest incarnation (KEP-4960).
+    pub stop_signal: Option<String>,
+}
+
+/// One of `volumeMounts` of a container's status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeMountStatus {
+    /// `name`.
+    pub name: String,
+    /// `mountPath`.
+    pub mount_path: String,
+    /// `readOnly`.
+    pub read_only: bool,
+    /// `recursiveReadOnly`: whether that holds below too; absent for what can be written.
+    pub recursive_read_only: Option<bool>,
 }
 
 /// `state` of a container.

@@ -45,6 +45,8 @@ pub struct PodSpec {
     pub init_containers: Vec<Container>,
     /// Main containers, in the order in which they start.
     pub containers: Vec<Container>,
+    /// Containers that were added to the running Pod, to look into it (KEP-277).
+    pub ephemeral_containers: Vec<EphemeralContainer>,
     /// Pod-wide restart policy.
     pub restart_policy: RestartPolicy,
     /// Seconds between the stop request and KILL, preStop included.
@@ -95,9 +97,10 @@ impl PodSpec {
         self.init_containers.iter().chain(&self.containers)
     }
 
-    /// The container of that name, of whatever role.
+    /// The container of that name, of whatever role; ephemeral ones too.
     pub fn container(&self, name: &str) -> Option<&Container> {
-        self.all_containers().find(|container| container.name == name)
+        let ephemeral = self.ephemeral_containers.iter().map(|ephemeral| &ephemeral.container);
+        self.all_containers().chain(ephemeral).find(|container| container.name == name)
     }
 }
 
@@ -137,6 +140,8 @@ pub struct Container {
     pub ports: Vec<Port>,
     /// Requests and limits.
     pub resources: Resources,
+    /// What a change of `resources` does to the running container (KEP-1287).
+    pub resize_policy: ResizePolicies,
     /// Where volumes appear.
     pub volume_mounts: Vec<VolumeMount>,
     /// The container's own restart policy; `Always` on an init container makes it a sidecar.
@@ -174,6 +179,34 @@ impl Container {
     pub fn is_sidecar(&self) -> bool {
         self.restart_policy == Some(RestartPolicy::Always)
     }
+}
+
+/// A container that is added to a running Pod, runs once and is never restarted (KEP-277).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EphemeralContainer {
+    /// What runs: without ports, probes, hooks, resources or a restart policy.
+    pub container: Container,
+    /// `targetContainerName`: the container whose PID namespace it joins.
+    pub target: Option<String>,
+}
+
+/// `resizePolicy`, resource by resource.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResizePolicies {
+    /// For `cpu`.
+    pub cpu: ResizePolicy,
+    /// For `memory`.
+    pub memory: ResizePolicy,
+}
+
+/// What a changed amount of one resource needs to take effect.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ResizePolicy {
+    /// It is applied to the container as it runs.
+    #[default]
+    NotRequired,
+    /// The container is restarted with it.
+    RestartContainer,
 }
 
 /// `imagePullPolicy`.
@@ -285,7 +318,7 @@ pub enum Protocol {
 
 /// Requests and limits by resource name (`cpu`, `memory`, `ephemeral-storage`, `hugepages-2Mi`).
 /// A limit without a request has already become the request too.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Resources {
     /// What is set aside.
     pub requests: BTreeMap<String, Quantity>,

@@ -30,6 +30,14 @@ pub(crate) async fn perform(context: &Arc<PodContext>, action: &Action) -> Perfo
             start::start(context, container, *attempt).await
         }
         Action::PostStart { container, attempt } => hooks::post_start(context, container, *attempt).await,
+        Action::AllocateResources { .. } => {
+            let message = "podling does not resize a running Pod yet";
+            (Err(stuck(Reason::Infeasible, message)), Change::Nothing)
+        }
+        // Nothing is resized that was not allocated.
+        Action::ResizePod { .. } | Action::ResizeContainer { .. } => {
+            (Err(stuck(Reason::ResizeError, "nothing was allocated")), Change::Nothing)
+        }
         Action::PreStop { container, attempt } => hooks::pre_stop(context, container, *attempt).await,
         Action::Probe { container, attempt, kind, .. } => {
             hooks::probe(context, container, *attempt, *kind).await

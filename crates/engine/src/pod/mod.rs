@@ -288,6 +288,8 @@ fn given_up(action: &Action, ended: &tokio::task::JoinError) -> Failure {
         Action::PostStart { .. } => Reason::FailedPostStartHook,
         Action::PreStop { .. } => Reason::FailedPreStopHook,
         Action::Probe { .. } => Reason::ProbeError,
+        Action::AllocateResources { .. } => Reason::Infeasible,
+        Action::ResizePod { .. } | Action::ResizeContainer { .. } => Reason::ResizeError,
         Action::Signal { .. }
         | Action::Kill { .. }
         | Action::RemoveSandbox { .. }

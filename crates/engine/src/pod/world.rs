@@ -67,7 +67,8 @@ impl World {
             }
             Change::Started { container, attempt, container_id, started_at } => {
                 let state = InstanceState::Running { started_at };
-                self.containers.insert(container.clone(), Instance { attempt, container_id, state });
+                let instance = Instance { attempt, container_id, user: None, stop_signal: None, state };
+                self.containers.insert(container.clone(), instance);
                 if let Some(ended) = self.early_exits.remove(&(container.clone(), attempt)) {
                     self.container_ended(&container, attempt, ended);
                 }
@@ -112,6 +113,7 @@ impl World {
             images: self.images.clone(),
             volumes: self.volumes,
             pod_ips: self.pod_ips.clone(),
+            host_ips: Vec::new(),
             gates: BTreeSet::new(),
             in_flight: in_flight.clone(),
         }

@@ -191,6 +191,10 @@ impl Ledger {
                 let grace = grace_seconds.unwrap_or(pod.spec.termination_grace_period_seconds);
                 self.tear_down(true, false, grace, now);
             }
+            Fact::Evicted { grace_seconds, .. } => {
+                let grace = grace_seconds.unwrap_or(pod.spec.termination_grace_period_seconds);
+                self.tear_down(true, false, grace, now);
+            }
             Fact::RestartRequested { container } => self.note_restart(pod, container.as_deref(), now),
             Fact::DependencyChanged | Fact::PodChanged => {
                 if *fact == Fact::PodChanged {

@@ -60,6 +60,12 @@ impl Memory {
             | Action::Kill { container, attempt } => {
                 self.note_hook_or_signal(pod, action, container, *attempt, result, now, events);
             }
+            Action::AllocateResources { resources, .. } => {
+                self.note_allocated(pod, resources, result, now, events);
+            }
+            Action::ResizePod { .. } | Action::ResizeContainer { .. } => {
+                self.note_resized(action, result, now, events);
+            }
             Action::Probe { container, attempt, kind, round } => {
                 self.note_probed(pod, container, *attempt, (*kind, *round), result, now, events);
             }
@@ -120,7 +126,9 @@ impl Memory {
         now: &Now,
         events: &mut Vec<Event>,
     ) {
-        let image = pod.spec.container(name).map_or("", |container| &container.image);
+        let Some(container) = pod.spec.container(name) else { return };
+        let image = container.image.as_str();
+        let resources = self.allocated.of_container(container).clone();
         let Some(memory) = self.containers.get_mut(name) else { return };
         match result {
             Ok(_) => {
@@ -136,7 +144,7 @@ impl Memory {
                 if !failure.reason.consumes_incarnation() {
                     count_failure(&mut memory.create_failure, failure, now);
                 } else if memory.next_attempt() <= attempt {
-                    memory.begin_instance(attempt, image, None, None);
+                    memory.begin_instance(attempt, image, resources, None);
                     let ended = Ended {
                         code: 128,
                         signal: None,
@@ -255,7 +263,7 @@ impl Memory {
     }
 
     /// The incarnation `attempt`, if it is the newest one.
-    fn instance_mut(&mut self, name: &str, attempt: u32) -> Option<&mut InstanceMemory> {
+    pub(super) fn instance_mut(&mut self, name: &str, attempt: u32) -> Option<&mut InstanceMemory> {
         self.containers.get_mut(name)?.current.as_mut().filter(|current| current.attempt == attempt)
     }
 }

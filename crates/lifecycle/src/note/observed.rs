@@ -1,7 +1,7 @@
 //! What follows from seeing the world: incarnations that appeared, ended or were lost, a dead sandbox, the
 //! init containers that are behind us, the causes to stop everything, and the outcome.
 
-use model::pod::{Pod, RestartPolicy};
+use model::pod::{Pod, Resources, RestartPolicy};
 
 use crate::action::Action;
 use crate::event::Event;
@@ -10,6 +10,7 @@ use crate::memory::{
 };
 use crate::observation::{Exit, Instance, InstanceState, Observation, Sandbox};
 use crate::report;
+use crate::resize;
 use crate::restart::{Verdict, verdict};
 use crate::role::{Member, Role, mains, member, members};
 use crate::status::{Phase, TerminatedReason};
@@ -36,6 +37,7 @@ impl Memory {
             self.note_instance(pod, &member, seen.containers.get(member.name()), now, events);
         }
         self.note_sandbox(pod, seen.sandbox, now, events);
+        self.note_resize_in_place(pod, events);
         self.advance(pod);
         self.note_stop_causes(pod, now, events);
         if !self.is_anything_alive(seen) {
@@ -76,14 +78,9 @@ impl Memory {
             if self.container(name).running().is_some() {
                 self.end_instance(pod, name, self.lost(name, now), events);
             }
-            let started_at = match &instance.state {
-                InstanceState::Running { started_at } | InstanceState::Exited { started_at, .. } => {
-                    started_at
-                }
-            };
+            let resources = self.allocated.of_container(member.container).clone();
             let memory = self.containers.entry(name.to_owned()).or_default();
-            let container_id = Some(instance.container_id.clone());
-            memory.begin_instance(instance.attempt, &member.container.image, container_id, Some(*started_at));
+            memory.begin_instance(instance.attempt, &member.container.image, resources, Some(instance));
             if let Some(current) = &mut memory.current {
                 current.post_start_done = member.container.post_start.is_none();
             }
@@ -152,6 +149,7 @@ impl Memory {
             (None, Sandbox::Ready { attempt }) => {
                 self.sandbox = Some(attempt);
                 self.sandbox_failure = None;
+                self.pod_cgroup = resize::of_pod(&self.pod_as_allocated(pod));
             }
             (Some(known), seen)
                 if seen != (Sandbox::Ready { attempt: known })
@@ -299,6 +297,11 @@ impl Memory {
                 reason: None,
                 message: Some("the Pod's sandbox died, and restartPolicy Never forbids a new one".to_owned()),
             },
+            StopCause::Evicted { why, message } => Outcome {
+                phase: Phase::Failed,
+                reason: Some(why.reason().to_owned()),
+                message: Some(message.clone()),
+            },
             StopCause::InitFailed { .. } => plain(Phase::Failed),
             _ => {
                 let succeeded = |main: Member<'_>| {
@@ -335,8 +338,8 @@ impl ContainerMemory {
         &mut self,
         attempt: u32,
         image: &str,
-        container_id: Option<String>,
-        started_at: Option<Now>,
+        resources: Resources,
+        seen: Option<&Instance>,
     ) {
         if let Some(before) = self.current.take() {
             self.previous = before.ended.or(self.previous.take());
@@ -345,10 +348,16 @@ impl ContainerMemory {
         self.restart_requested = false;
         self.create_failure = None;
         self.pull_failure = None;
+        let started_at = seen.map(|instance| match &instance.state {
+            InstanceState::Running { started_at } | InstanceState::Exited { started_at, .. } => *started_at,
+        });
         self.current = Some(InstanceMemory {
             attempt,
             image: image.to_owned(),
-            container_id,
+            resources,
+            container_id: seen.map(|instance| instance.container_id.clone()),
+            user: seen.and_then(|instance| instance.user.clone()),
+            stop_signal: seen.and_then(|instance| instance.stop_signal.clone()),
             started_at,
             ended: None,
             post_start_done: false,

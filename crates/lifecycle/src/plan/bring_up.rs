@@ -24,7 +24,7 @@ enum ImageGate {
 impl Plan<'_> {
     pub(super) fn bring_up(&mut self) {
         self.prepare_volumes();
-        let sandbox = self.ensure_sandbox();
+        let sandbox = self.ensure_sandbox().filter(|_| !self.is_allocating());
         for member in members(self.pod) {
             self.pull(&member);
             self.run_post_start(&member);
@@ -32,6 +32,7 @@ impl Plan<'_> {
         if self.seen.volumes == Volumes::Ready
             && let Some(sandbox) = sandbox
         {
+            self.start_ephemeral_containers(sandbox);
             self.start_init_containers(sandbox);
             if self.memory.progress >= self.pod.spec.init_containers.len() {
                 self.start_main_containers(sandbox);
@@ -58,6 +59,7 @@ impl Plan<'_> {
             Sandbox::Ready { attempt } if self.memory.sandbox == Some(attempt) => return Some(attempt),
             _ if self.flying(changing) => {}
             Sandbox::Ready { .. } => {}
+            Sandbox::Absent if self.is_allocating() => {}
             Sandbox::Absent => {
                 let failure = self.memory.sandbox_failure.as_ref();
                 let gate = retry_gate(failure, self.memory.policy.setup, self.now);
@@ -160,10 +162,20 @@ impl Plan<'_> {
             // One that ended in this run and is not behind us failed; if it must stay so, the Pod is stopping.
             Role::Init => member.index == progress,
             Role::Sidecar => member.index <= progress,
+            Role::Ephemeral => memory.current.is_none(),
             Role::Main => {
                 let is_fresh = memory.current.is_none();
                 progress >= self.pod.spec.init_containers.len()
                     && (is_fresh || !self.memory.is_main_finished(self.pod, member))
+            }
+        }
+    }
+
+    /// Whoever looks into a Pod wants to see why its init containers do not get on: they wait for nobody.
+    fn start_ephemeral_containers(&mut self, sandbox: u32) {
+        for member in members(self.pod).filter(|member| member.role == Role::Ephemeral) {
+            if self.wants_start(&member) {
+                self.start(&member, sandbox);
             }
         }
     }

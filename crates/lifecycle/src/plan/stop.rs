@@ -1,7 +1,7 @@
 //! Stopping: one container while the Pod goes on, or all of them in Kubernetes' order.
 //!
 //! preStop of all at once, sidecars included; the stop signal to every main container (and a running init
-//! container) as its preStop ends; to sidecars, last first, when everything after them is gone. At expiry
+//! or ephemeral container) as its preStop ends; to sidecars, last first, when everything after them is gone. At expiry
 //! whatever is left gets its signal, and KILL no sooner than [`crate::Policy::minimum_grace_seconds`] after it.
 
 use super::Plan;
@@ -28,7 +28,7 @@ impl Plan<'_> {
     pub(super) fn stop_all(&mut self) {
         let mut anyone_before = false;
         for member in members(self.pod).filter(|member| member.role != Role::Sidecar) {
-            anyone_before |= self.is_alive(member.name());
+            anyone_before |= member.role != Role::Ephemeral && self.is_alive(member.name());
             if let Some(running) = self.memory.container(member.name()).running() {
                 self.stop(&member, running, true);
             }

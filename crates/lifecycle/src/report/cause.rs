@@ -73,6 +73,7 @@ impl Teller<'_> {
             StopCause::SandboxLost => "the Pod's sandbox died".to_owned(),
             StopCause::InitFailed { container } => format!("init container `{container}` failed"),
             StopCause::DeadlineExceeded => "activeDeadlineSeconds is over".to_owned(),
+            StopCause::Evicted { message, .. } => format!("the node ends the Pod: {message}"),
             StopCause::Requested => "a stop was requested".to_owned(),
         };
         let running: Vec<_> = members(self.pod)
@@ -115,11 +116,12 @@ impl Teller<'_> {
                 ContainerStopCause::PostStart => "failed its postStart hook",
                 ContainerStopCause::RestartRequested => "shall restart on request",
                 ContainerStopCause::ImageChanged => "shall run another image",
+                ContainerStopCause::Resized => "gets other resources",
             };
             return Some(format!("{title} is being stopped because it {why}"));
         }
         let is_finished_main = member.role == Role::Main && self.memory.is_main_finished(self.pod, member);
-        if container.of_this_run().is_none() || is_finished_main {
+        if container.of_this_run().is_none() || is_finished_main || member.role == Role::Ephemeral {
             return None;
         }
         let is_behind = member.role == Role::Init && member.index < self.memory.progress;
@@ -153,7 +155,7 @@ impl Teller<'_> {
 
     fn init(&self) -> Option<String> {
         let member = members(self.pod)
-            .find(|member| member.role != Role::Main && member.index == self.memory.progress)?;
+            .find(|m| matches!(m.role, Role::Init | Role::Sidecar) && m.index == self.memory.progress)?;
         let title = title(&member);
         let Some(running) = self.memory.container(member.name()).running() else {
             return Some(format!("{title} is being started"));
@@ -169,7 +171,7 @@ impl Teller<'_> {
 
     fn not_ready(&self, member: &Member<'_>) -> Option<String> {
         let is_finished_main = member.role == Role::Main && self.memory.is_main_finished(self.pod, member);
-        if member.role == Role::Init || is_finished_main {
+        if matches!(member.role, Role::Init | Role::Ephemeral) || is_finished_main {
             return None;
         }
         let title = title(member);
@@ -228,6 +230,7 @@ fn title(member: &Member<'_>) -> String {
         Role::Init => "init container",
         Role::Sidecar => "sidecar",
         Role::Main => "container",
+        Role::Ephemeral => "ephemeral container",
     };
     format!("{role} `{}`", member.name())
 }

@@ -7,13 +7,18 @@ use crate::observation::{Observation, Sandbox};
 use crate::report::containers::{is_ready, is_started};
 use crate::role::{Member, Role, members};
 use crate::status::{
-    ALL_CONTAINERS_RESTARTING, CONTAINERS_READY, Condition, INITIALIZED, POD_READY_TO_START_CONTAINERS,
-    POD_SCHEDULED, Phase, READY,
+    ALL_CONTAINERS_RESTARTING, CONTAINERS_READY, Condition, DISRUPTION_TARGET, INITIALIZED,
+    POD_READY_TO_START_CONTAINERS, POD_RESIZE_IN_PROGRESS, POD_RESIZE_PENDING, POD_SCHEDULED, Phase, READY,
 };
 
+/// Conditions that are absent rather than False.
+const ONLY_TRUE: [&str; 4] =
+    [ALL_CONTAINERS_RESTARTING, DISRUPTION_TARGET, POD_RESIZE_PENDING, POD_RESIZE_IN_PROGRESS];
+
 /// Every condition with its value.
-pub(crate) fn condition_values(pod: &Pod, memory: &Memory, seen: &Observation) -> [(&'static str, bool); 6] {
+pub(crate) fn condition_values(pod: &Pod, memory: &Memory, seen: &Observation) -> [(&'static str, bool); 9] {
     let ended = memory.outcome.is_some();
+    let going = !ended && memory.stopping.is_none();
     let containers_ready = !ended && unready(pod, memory).next().is_none();
     let gates_open = pod.spec.readiness_gates.iter().all(|gate| seen.gates.contains(gate));
     let has_sandbox = matches!(seen.sandbox, Sandbox::Ready { .. });
@@ -28,12 +33,15 @@ pub(crate) fn condition_values(pod: &Pod, memory: &Memory, seen: &Observation) -
         (CONTAINERS_READY, containers_ready),
         (POD_SCHEDULED, true),
         (ALL_CONTAINERS_RESTARTING, restarting_all && !ended),
+        (DISRUPTION_TARGET, disruption(memory).is_some()),
+        (POD_RESIZE_PENDING, going && memory.allocation_failure.is_some()),
+        (POD_RESIZE_IN_PROGRESS, going && memory.resizing.is_some()),
     ]
 }
 
 /// `conditions`, with reasons and times.
 pub(super) fn conditions(pod: &Pod, memory: &Memory, seen: &Observation) -> Vec<Condition> {
-    let shown = |(kind, status): &(&str, bool)| *kind != ALL_CONTAINERS_RESTARTING || *status;
+    let shown = |(kind, status): &(&str, bool)| *status || !ONLY_TRUE.contains(kind);
     let values = condition_values(pod, memory, seen).into_iter().filter(shown);
     let of = |(kind, status): (&'static str, bool)| {
         let (reason, message) = reason(pod, memory, kind, status);
@@ -44,6 +52,10 @@ pub(super) fn conditions(pod: &Pod, memory: &Memory, seen: &Observation) -> Vec<
             reason: reason.map(str::to_owned),
             message,
             last_transition_wall_nanos: known.unwrap_or(memory.admitted_at.wall_nanos),
+            observed_generation: match kind {
+                POD_RESIZE_IN_PROGRESS => memory.resizing.unwrap_or(pod.meta.generation),
+                _ => pod.meta.generation,
+            },
         }
     };
     values.map(of).collect()
@@ -56,8 +68,9 @@ fn reason(pod: &Pod, memory: &Memory, kind: &str, status: bool) -> (Option<&'sta
     match (kind, status, phase) {
         (INITIALIZED, true, Some(Phase::Succeeded)) => (Some("PodCompleted"), None),
         (INITIALIZED, false, _) => {
-            let incomplete =
-                members(pod).filter(|m| m.role != Role::Main && m.index >= memory.progress).map(|m| m.name());
+            let incomplete = members(pod)
+                .filter(|m| matches!(m.role, Role::Init | Role::Sidecar) && m.index >= memory.progress)
+                .map(|m| m.name());
             let message = format!("containers with incomplete status: [{}]", names(incomplete.collect()));
             (Some("ContainersNotInitialized"), Some(message))
         }
@@ -71,13 +84,34 @@ fn reason(pod: &Pod, memory: &Memory, kind: &str, status: bool) -> (Option<&'sta
             let message = format!("containers with unready status: [{}]", names(unready.collect()));
             (Some("ContainersNotReady"), Some(message))
         }
+        (DISRUPTION_TARGET, true, _) => {
+            let message = disruption(memory).map(str::to_owned);
+            (Some("TerminationByKubelet"), message)
+        }
+        (POD_RESIZE_PENDING, true, _) => {
+            let failure = memory.allocation_failure.as_ref();
+            (failure.map(|f| f.reason.as_str()), failure.map(|f| f.message.clone()))
+        }
+        (POD_RESIZE_IN_PROGRESS, true, _) => {
+            let failure = memory.resize_failure.as_ref();
+            (failure.map(|f| f.reason.as_str()), failure.map(|f| f.message.clone()))
+        }
         _ => (None, None),
+    }
+}
+
+/// What the node said when it ended the Pod for its own sake.
+fn disruption(memory: &Memory) -> Option<&str> {
+    match &memory.stopping.as_ref()?.why {
+        StopCause::Evicted { why, message } if why.is_disruption() => Some(message),
+        _ => None,
     }
 }
 
 /// Main containers and sidecars that are not ready.
 fn unready<'a>(pod: &'a Pod, memory: &'a Memory) -> impl Iterator<Item = Member<'a>> {
     members(pod).filter(|member| {
-        member.role != Role::Init && !(is_started(memory, member) && is_ready(memory, member))
+        matches!(member.role, Role::Main | Role::Sidecar)
+            && !(is_started(memory, member) && is_ready(memory, member))
     })
 }

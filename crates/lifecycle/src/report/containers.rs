@@ -1,13 +1,13 @@
 //! `containerStatuses`: the state of each container in the words that kubectl shows.
 
-use model::pod::Pod;
+use model::pod::{Pod, RecursiveReadOnly, VolumeMount};
 
 use crate::action::{Action, Reason};
 use crate::memory::{Ended, Memory, Wait};
 use crate::observation::Observation;
 use crate::restart::{Gate, Verdict, restart_gate, verdict};
 use crate::role::{Member, Role};
-use crate::status::{ContainerState, ContainerStatus, Terminated, WaitingReason};
+use crate::status::{ContainerState, ContainerStatus, Terminated, VolumeMountStatus, WaitingReason};
 use crate::time::{Now, SECOND};
 
 /// The status of one container.
@@ -19,6 +19,8 @@ pub(super) fn container_status(
     now: &Now,
 ) -> ContainerStatus {
     let container = memory.container(member.name());
+    let current = container.current.as_ref();
+    let allocated = memory.allocated.of_container(member.container);
     let (state, shows_end) = state(pod, memory, seen, member, now);
     let last_state = match container.ended() {
         Some(ended) if !shows_end => Some(ended),
@@ -30,10 +32,28 @@ pub(super) fn container_status(
         last_state: last_state.map(terminated),
         ready: is_ready(memory, member),
         started: is_started(memory, member),
-        restart_count: container.current.as_ref().map_or(0, |current| current.attempt),
+        restart_count: current.map_or(0, |current| current.attempt),
         image: member.container.image.clone(),
         image_id: container.image_id.clone(),
-        container_id: container.current.as_ref().and_then(|current| current.container_id.clone()),
+        container_id: current.and_then(|current| current.container_id.clone()),
+        resources: container.running().map_or(allocated, |running| &running.resources).clone(),
+        allocated_resources: allocated.requests.clone(),
+        volume_mounts: member.container.volume_mounts.iter().map(volume_mount).collect(),
+        user: current.and_then(|current| current.user.clone()),
+        stop_signal: current.and_then(|current| current.stop_signal.clone()),
+    }
+}
+
+/// The kernels that podling runs on make everything below read-only where that is asked for (`mount_setattr(2)`),
+/// so `IfPossible` is as good as `Enabled`.
+fn volume_mount(mount: &VolumeMount) -> VolumeMountStatus {
+    VolumeMountStatus {
+        name: mount.name.clone(),
+        mount_path: mount.mount_path.clone(),
+        read_only: mount.read_only,
+        recursive_read_only: mount
+            .read_only
+            .then_some(mount.recursive_read_only != RecursiveReadOnly::Disabled),
     }
 }
 
@@ -98,7 +118,7 @@ fn state(
         }
         _ => {
             let is_initialized = memory.progress >= pod.spec.init_containers.len();
-            let reason = if is_initialized {
+            let reason = if is_initialized || member.role == Role::Ephemeral {
                 WaitingReason::ContainerCreating
             } else {
                 WaitingReason::PodInitializing
@@ -118,6 +138,7 @@ fn stays_ended(pod: &Pod, memory: &Memory, member: &Member<'_>, ended: &Ended) -
                 && verdict(pod, Role::Init, member.container, ended.code) == Verdict::Stay
         }
         Role::Sidecar => false,
+        Role::Ephemeral => true,
     }
 }
 

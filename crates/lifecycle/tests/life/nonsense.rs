@@ -62,7 +62,9 @@ fn any_observation(dice: &mut Dice) -> Observation {
                     exit: Exit { code, ..Exit::default() },
                 },
             };
-            let instance = Instance { attempt: any_number(dice) as u32, container_id: String::new(), state };
+            let attempt = any_number(dice) as u32;
+            let (container_id, user, stop_signal) = (String::new(), None, None);
+            let instance = Instance { attempt, container_id, user, stop_signal, state };
             seen.containers.insert(name.to_owned(), instance);
         }
         if dice.percent(50) {

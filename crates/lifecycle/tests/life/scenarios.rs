@@ -5,6 +5,7 @@
 
 mod script;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lifecycle::invariants::Ledger;
@@ -14,6 +15,8 @@ use lifecycle::{
 };
 
 use crate::world::{SECOND, World};
+use model::pod::Resources;
+use model::quantity::Quantity;
 use script::{Command, Script, ScriptFate};
 
 /// A scenario being played.
@@ -218,8 +221,31 @@ fn words_of_action(action: &Action) -> Option<String> {
         Action::Kill { container, .. } => format!("KILL to {container}"),
         Action::RemoveSandbox { attempt } => format!("remove sandbox{}", nth(*attempt)),
         Action::RemoveVolumes => "remove volumes".to_owned(),
+        Action::AllocateResources { resources, .. } => {
+            format!("ask the node for {}", words_of_resources(resources))
+        }
+        Action::ResizePod { resources, .. } => format!("resize the Pod to {}", words_of_resources(resources)),
+        Action::ResizeContainer { container, resources, .. } => {
+            format!("resize {container} to {}", words_of_resources(resources))
+        }
         Action::Probe { .. } => return None,
     })
+}
+
+/// `cpu 500m..1, memory 1Gi`: request and limit, or only the limit where they are the same.
+fn words_of_resources(resources: &Resources) -> String {
+    let of = |name: &&str| {
+        let amount = |from: &BTreeMap<String, Quantity>| from.get(*name).map(Quantity::canonical);
+        match (amount(&resources.requests), amount(&resources.limits)) {
+            (None, None) => None,
+            (Some(request), Some(limit)) if request == limit => Some(format!("{name} {limit}")),
+            (request, limit) => {
+                Some(format!("{name} {}..{}", request.unwrap_or_default(), limit.unwrap_or_default()))
+            }
+        }
+    };
+    let words: Vec<_> = ["cpu", "memory"].iter().filter_map(of).collect();
+    if words.is_empty() { "nothing".to_owned() } else { words.join(" and ") }
 }
 
 fn words_of_transition(transition: &Transition) -> String {

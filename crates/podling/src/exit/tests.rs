@@ -22,6 +22,11 @@ fn ended(name: &str, exit_code: i32, finished_at_wall_nanos: i64) -> ContainerSt
         image: String::new(),
         image_id: String::new(),
         container_id: None,
+        resources: Default::default(),
+        allocated_resources: Default::default(),
+        volume_mounts: Vec::new(),
+        user: None,
+        stop_signal: None,
     }
 }
 
@@ -33,7 +38,11 @@ fn status(phase: Phase, init: Vec<ContainerStatus>, main: Vec<ContainerStatus>) 
         conditions: Vec::new(),
         init_container_statuses: init,
         container_statuses: main,
+        ephemeral_container_statuses: Vec::new(),
         pod_ips: Vec::new(),
+        host_ips: Vec::new(),
+        resources: None,
+        allocated_resources: Default::default(),
         start_time_wall_nanos: 0,
         qos_class: lifecycle::status::QosClass::BestEffort,
         observed_generation: 1,

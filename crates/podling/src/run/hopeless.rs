@@ -66,6 +66,11 @@ mod tests {
             image: String::new(),
             image_id: String::new(),
             container_id: None,
+            resources: Default::default(),
+            allocated_resources: Default::default(),
+            volume_mounts: Vec::new(),
+            user: None,
+            stop_signal: None,
         }
     }
 

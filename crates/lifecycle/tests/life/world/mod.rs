@@ -212,6 +212,8 @@ impl World {
         let instance = Instance {
             attempt,
             container_id: format!("podling://{name}-{attempt}"),
+            user: None,
+            stop_signal: None,
             state: InstanceState::Running { started_at: now },
         };
         self.instances.insert(name.to_owned(), instance);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use model::pod::{
     Container, DnsConfig, DnsPolicy, ExitCodeOperator, Handler, ImagePullPolicy, Meta, Pod,
-    PodSecurityContext, PodSpec, Probe, Resources, RestartPolicy, RestartRule, RestartRuleAction,
-    SecurityContext, TerminationMessagePolicy,
+    PodSecurityContext, PodSpec, Probe, ResizePolicies, Resources, RestartPolicy, RestartRule,
+    RestartRuleAction, SecurityContext, TerminationMessagePolicy,
 };
 
 use super::fate::Dice;
@@ -23,6 +23,7 @@ pub fn empty_pod() -> Pod {
     let spec = PodSpec {
         init_containers: vec![],
         containers: vec![],
+        ephemeral_containers: vec![],
         restart_policy: RestartPolicy::Always,
         termination_grace_period_seconds: 30,
         active_deadline_seconds: None,
@@ -61,6 +62,7 @@ pub fn container(name: &str) -> Container {
         env: vec![],
         ports: vec![],
         resources: Resources::default(),
+        resize_policy: ResizePolicies::default(),
         volume_mounts: vec![],
         restart_policy: None,
         restart_policy_rules: vec![],

@@ -64,6 +64,7 @@ pub(crate) fn container(report: &mut Report<'_, '_>, node: &Node, around: &Surro
         env: environment::env(report, node),
         ports: ports(report, node, around.host_network),
         resources: resources::resources(report, node),
+        resize_policy: crate::pod::ResizePolicies::default(),
         volume_mounts: volume::mounts(report, node, around.spec, security_context.privileged),
         restart_policy,
         restart_policy_rules: restart_rules(report, node),

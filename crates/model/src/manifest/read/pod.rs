@@ -64,6 +64,7 @@ fn spec_of(report: &mut Report<'_, '_>, node: &Node) -> PodSpec {
     PodSpec {
         init_containers,
         containers,
+        ephemeral_containers: Vec::new(),
         restart_policy: choice(report, node, "restartPolicy", &policies).unwrap_or_default(),
         termination_grace_period_seconds: grace_seconds,
         active_deadline_seconds: bounded(report, node, "activeDeadlineSeconds", 1..=i64::from(i32::MAX))
