@@ -30,8 +30,9 @@ mod syntax;
 mod tests;
 mod tree;
 
-pub use positions::{Position, Positions};
-pub use problem::{Problem, ProblemKind, Problems, Snippet};
+pub use positions::{Place, Position, Positions};
+pub use problem::{Excerpt, Problem, ProblemKind, Problems, Snippet};
+pub use suggest::nearest;
 
 use crate::pod::{KeyedObject, Pod};
 use document::Reading;
@@ -55,6 +56,17 @@ pub struct Manifest {
 /// Reads a manifest: YAML or JSON, any number of documents and Lists, in any order. `name` is what messages
 /// call it, most often the file's name.
 pub fn parse(name: &str, bytes: &[u8]) -> Result<Manifest, Problems> {
+    let (manifest, problems) = read(name, bytes)?;
+    match problems {
+        Some(problems) => Err(problems),
+        None => Ok(manifest),
+    }
+}
+
+/// As [`parse`], for somebody who looks at what could be read beside what is wrong. A Pod that only lacks its head
+/// (a [`ProblemKind::Incomplete`]) is among the Pods; one with other problems may be there with defaults in their
+/// place. `Err` when nothing could be read at all.
+pub fn read(name: &str, bytes: &[u8]) -> Result<(Manifest, Option<Problems>), Problems> {
     let whole = |line: usize, kind: ProblemKind, message: String, hint: Option<&str>| {
         Problems::new(vec![plain(name, (line, 1), kind, message, hint.map(str::to_owned))])
     };
@@ -97,11 +109,9 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Manifest, Problems> {
         }
     }
     let Reading { pods, objects, problems, mut warnings, .. } = reading;
-    if !problems.is_empty() {
-        return Err(Problems::new(problems));
-    }
     warnings.sort_by_key(|warning| (warning.line, warning.column));
-    Ok(Manifest { pods, objects, warnings, positions })
+    let problems = (!problems.is_empty()).then(|| Problems::new(problems));
+    Ok((Manifest { pods, objects, warnings, positions }, problems))
 }
 
 /// The problems of a document that is no tree.

@@ -26,7 +26,8 @@ impl Wait {
     }
 }
 
-fn is_local(host: &str) -> bool {
+/// Whether a host is the Pod itself.
+pub fn is_local(host: &str) -> bool {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host == "::1" || host == "0.0.0.0" || host.starts_with("127.")
 }
@@ -59,10 +60,37 @@ pub fn find(pod: &Pod) -> Vec<Wait> {
     waits
 }
 
+/// Hosts and ports that a command of a container connects to, or names that it looks up.
+pub fn reached_by(command: &[String], container: &Container) -> Vec<(String, Option<u16>)> {
+    targets(&words_of(command, container))
+}
+
+/// How a container lets it be known that it listens on a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Opens {
+    /// The port's number stands in its command, arguments or environment.
+    Mentioned,
+    /// In `ports`, or in a probe of its own.
+    Declared,
+}
+
+/// Whether a container says that it listens on a port.
+pub fn opens(container: &Container, port: u16) -> Option<Opens> {
+    if declares(container, port) {
+        Some(Opens::Declared)
+    } else {
+        mentions(container, port).then_some(Opens::Mentioned)
+    }
+}
+
 /// The words of command and arguments; text of a shell is cut into words too, at blanks and operators.
 fn words(container: &Container) -> Vec<String> {
+    words_of(container.command.iter().chain(&container.args), container)
+}
+
+fn words_of<'a>(arguments: impl IntoIterator<Item = &'a String>, container: &Container) -> Vec<String> {
     let mut words = Vec::new();
-    for argument in container.command.iter().chain(&container.args) {
+    for argument in arguments {
         let text = with_variables(argument, container);
         let is_separator = |c: char| {
             c.is_whitespace() || matches!(c, ';' | '|' | '&' | '(' | ')' | '`' | '"' | '\'' | '<' | '>')

@@ -138,8 +138,8 @@ impl Reading {
         }
         let has_head = node.get("kind").is_some() || node.get("apiVersion").is_some();
         if let (false, Some(fragment)) = (has_head, Fragment::of(node)) {
-            self.fragment(source, root, node, &fragment);
-            return None;
+            let name = self.fragment(source, root, node, &fragment)?;
+            return Some((path.to_owned(), "Pod", name));
         }
         let mut report = self.report(source, root, "");
         let Some(kind) = node.text("kind") else {
@@ -199,23 +199,40 @@ impl Reading {
         report.add(Target::Value(node), ProblemKind::Incomplete, message, Some(hint));
     }
 
-    /// A part of a manifest: says what is missing, and what is wrong inside.
-    fn fragment(&mut self, source: &mut Source<'_>, root: &Node, node: &Node, fragment: &Fragment) {
+    /// A part of a manifest: says what is missing, and what is wrong inside. A Pod that lacks only its head is kept;
+    /// its name is given back.
+    fn fragment(
+        &mut self,
+        source: &mut Source<'_>,
+        root: &Node,
+        node: &Node,
+        fragment: &Fragment,
+    ) -> Option<String> {
         let (prefix, of, message, hint) = fragment.completion(node);
         let mut report = self.report(source, root, prefix);
         let place = Target::Value(node);
         let Some(of) = of else {
             report.add(place, ProblemKind::Incomplete, message, Some(hint));
-            return;
+            return None;
         };
         strict::check(&mut report, node, of, prefix.trim_end_matches('.'));
-        match fragment {
-            Fragment::Pod => drop(node.get("spec").map(|spec| read::pod::spec(&mut report, spec))),
-            Fragment::Spec => drop(read::pod::spec(&mut report, node)),
-            Fragment::Container | Fragment::Data => {}
-        }
+        let spec = match fragment {
+            Fragment::Pod => node.get("spec").map(|spec| read::pod::spec(&mut report, spec)),
+            // Its paths begin one level above what is written, so nothing more can be said of it with its place.
+            Fragment::Spec => {
+                read::pod::spec(&mut report, node);
+                None
+            }
+            Fragment::Container | Fragment::Data => None,
+        };
         let mut report = self.report(source, root, "");
         report.add(Target::Value(node), ProblemKind::Incomplete, message, Some(hint));
+        let spec = spec?;
+        let mut meta = Meta { namespace: "default".to_owned(), generation: 1, ..Meta::default() };
+        meta.name = fragment.name(node).to_owned();
+        let name = meta.name.clone();
+        self.pods.push(Pod { meta, spec });
+        Some(name)
     }
 }
 
@@ -235,15 +252,26 @@ impl Fragment {
         }
     }
 
-    /// The prefix of its paths, the type of its fields, what is missing and how to complete it.
-    fn completion(&self, node: &Node) -> (&'static str, Option<&'static Type>, String, String) {
-        let spec = node.get("spec").unwrap_or(node);
-        let first = spec.list("containers").first().and_then(|container| container.text("name"));
-        let own = match self {
+    /// The name that it has.
+    fn own_name<'n>(&self, node: &'n Node) -> Option<&'n str> {
+        match self {
             Fragment::Container => node.text("name"),
             _ => node.get("metadata").and_then(|metadata| metadata.text("name")),
-        };
-        let name = own.or(first).filter(|name| super::names::dns_label(name).is_ok()).unwrap_or("my-pod");
+        }
+    }
+
+    /// A name for it: its own, else that of its first container.
+    fn name<'n>(&self, node: &'n Node) -> &'n str {
+        let spec = node.get("spec").unwrap_or(node);
+        let first = || spec.list("containers").first().and_then(|container| container.text("name"));
+        let name = self.own_name(node).or_else(first);
+        name.filter(|name| super::names::dns_label(name).is_ok()).unwrap_or("my-pod")
+    }
+
+    /// The prefix of its paths, the type of its fields, what is missing and how to complete it.
+    fn completion(&self, node: &Node) -> (&'static str, Option<&'static Type>, String, String) {
+        let own = self.own_name(node);
+        let name = self.name(node);
         match self {
             Fragment::Pod => {
                 let metadata = match own {

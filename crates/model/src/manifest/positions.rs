@@ -3,6 +3,9 @@
 
 use std::sync::Arc;
 
+use super::problem::Snippet;
+use super::report::holds_secret;
+use super::source::{Source, decode};
 use super::tree::{Mark, Node};
 
 /// Line and column, both from 1.
@@ -14,15 +17,24 @@ pub struct Position {
     pub column: usize,
 }
 
+/// A position with its line, to be shown to a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Where it is.
+    pub position: Position,
+    /// The line; never of a document that holds a Secret.
+    pub snippet: Option<Snippet>,
+}
+
 /// The positions of every value of every object.
 #[derive(Clone, Default)]
 pub struct Positions {
-    objects: Vec<Place>,
+    objects: Vec<Object>,
 }
 
 /// One object: in which document, and at which path of it.
 #[derive(Clone)]
-struct Place {
+struct Object {
     root: Arc<Node>,
     path: String,
     kind: &'static str,
@@ -34,17 +46,32 @@ impl Positions {
     pub(crate) fn add(&mut self, root: Node, objects: Vec<(String, &'static str, String)>) {
         let root = Arc::new(root);
         let places =
-            objects.into_iter().map(|(path, kind, name)| Place { root: root.clone(), path, kind, name });
+            objects.into_iter().map(|(path, kind, name)| Object { root: root.clone(), path, kind, name });
         self.objects.extend(places);
     }
 
     /// Where a field of an object stands, such as `spec.containers[0].image` of a `Pod`; where its nearest
     /// written parent stands, if it is not written itself. `None` when there is no such object.
     pub fn lookup(&self, kind: &str, name: &str, path: &str) -> Option<Position> {
-        let place = self.objects.iter().find(|place| place.kind == kind && place.name == name)?;
-        let (object, start) = walk(&place.root, &place.path, place.root.at);
-        let (_, mark) = walk(object, path, start);
+        let object = self.objects.iter().find(|object| object.kind == kind && object.name == name)?;
+        let mark = object.mark(path);
         Some(Position { line: mark.line, column: mark.column })
+    }
+
+    /// As [`Positions::lookup`], for the `index`th object of a kind, with its line. `bytes` are the manifest's.
+    pub fn place(&self, bytes: &[u8], kind: &str, index: usize, path: &str) -> Option<Place> {
+        let object = self.objects.iter().filter(|object| object.kind == kind).nth(index)?;
+        let mark = object.mark(path);
+        let text = decode(bytes).ok().filter(|_| !holds_secret(&object.root));
+        let snippet = text.and_then(|text| Source::new("", text).snippet(mark.line, mark.column, mark.width));
+        Some(Place { position: Position { line: mark.line, column: mark.column }, snippet })
+    }
+}
+
+impl Object {
+    fn mark(&self, path: &str) -> Mark {
+        let (object, start) = walk(&self.root, &self.path, self.root.at);
+        walk(object, path, start).1
     }
 }
 
@@ -80,7 +107,7 @@ fn next_step(path: &str) -> Option<(&str, &str)> {
 /// The trees hold what the manifest holds, Secrets too: they are not for logs.
 impl std::fmt::Debug for Positions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let objects = self.objects.iter().map(|place| format!("{} {}", place.kind, place.name));
+        let objects = self.objects.iter().map(|object| format!("{} {}", object.kind, object.name));
         f.debug_list().entries(objects).finish()
     }
 }

@@ -106,8 +106,26 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.summary())?;
+        Excerpt { line: self.line, snippet: self.snippet.as_ref(), hint: self.hint.as_deref() }.fmt(f)
+    }
+}
+
+/// What stands below a message about a manifest: the line that is meant, and the hint. Begins with a line break
+/// unless there is neither.
+#[derive(Debug, Clone, Copy)]
+pub struct Excerpt<'a> {
+    /// Line, from 1.
+    pub line: usize,
+    /// Its text.
+    pub snippet: Option<&'a Snippet>,
+    /// What to do; may have several lines.
+    pub hint: Option<&'a str>,
+}
+
+impl fmt::Display for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let margin = self.line.to_string().len();
-        if let Some(snippet) = &self.snippet {
+        if let Some(snippet) = self.snippet {
             write!(f, "\n{:margin$} |\n{} | {}", "", self.line, snippet.text)?;
             write!(
                 f,
@@ -119,7 +137,7 @@ impl fmt::Display for Problem {
                 width = snippet.width
             )?;
         }
-        if let Some(hint) = &self.hint {
+        if let Some(hint) = self.hint {
             let mut lines = hint.lines();
             write!(f, "\n{:margin$} = hint: {}", "", lines.next().unwrap_or_default())?;
             for line in lines {

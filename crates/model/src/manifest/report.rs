@@ -259,7 +259,7 @@ fn find<'n>(from: &'n Node, wanted: &Node, steps: &mut Vec<Step<'n>>) -> bool {
 }
 
 /// Whether a document is a Secret or a list with one; in doubt it is one.
-fn holds_secret(root: &Node) -> bool {
+pub(crate) fn holds_secret(root: &Node) -> bool {
     let has = |node: &Node, does_fit: &dyn Fn(&Entry) -> bool| node.entries().iter().any(does_fit);
     let is_kind = |entry: &Entry| entry.key.eq_ignore_ascii_case("kind");
     let is_secret_kind = |entry: &Entry| {

@@ -11,7 +11,7 @@ pub(crate) struct Chain<'c> {
 }
 
 /// The known name that is most like a wrong one, if any is like it.
-pub(crate) fn nearest<'k>(wrong: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(wrong: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let folded = fold(wrong);
     let most = match folded.len() {
         0..=2 => 0,
