@@ -5,6 +5,7 @@
 //! needs an explicit `--target`, otherwise the flags would hit build scripts and proc macros, too.
 
 use std::env;
+use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -51,6 +52,16 @@ fn main() {
     for program in &PROGRAMS {
         build(program, &workspace, &out_dir);
     }
+    println!("cargo::rustc-env=TOOLBOX_VERSION={:016x}", version(&out_dir.join("toolbox")));
+}
+
+/// Differs when the program differs. Not cryptographic: it compares our own bytes with our own bytes.
+fn version(path: &Path) -> u64 {
+    let program =
+        std::fs::read(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()));
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&program);
+    hasher.finish()
 }
 
 fn build(program: &Program, workspace: &Path, out_dir: &Path) {

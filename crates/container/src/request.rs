@@ -47,9 +47,11 @@ pub struct SandboxSpec {
     pub shm_size_bytes: u64,
     /// Limits of the Pod as a whole.
     pub resources: Option<LinuxResources>,
+    /// The names of the containers that are started first: their cgroups are made beforehand.
+    pub first_containers: Vec<String>,
 }
 
-/// A sandbox that stands.
+/// The namespaces of a sandbox; it stands when it has been furnished.
 #[derive(Debug)]
 pub struct Sandbox {
     /// The pid of pause on the host.

@@ -200,7 +200,7 @@ async fn the_death_of_pause_is_told() {
     // A new one can be made.
     let again =
         container::SandboxSpec { key: "sandbox/1".into(), hostname: "again".into(), ..Default::default() };
-    pod.shim.create_sandbox(again).await.unwrap();
+    pod.sandbox(&again).await;
     let mut request = pod.script("a/0", "hostname");
     change(&mut request, |spec| {
         spec["mounts"].as_array_mut().unwrap().pop();
@@ -245,11 +245,11 @@ async fn memory_volumes_outlive_the_sandbox() {
         });
         request
     };
-    pod.shim.create_sandbox(sandbox("sandbox/0")).await.unwrap();
+    pod.sandbox(&sandbox("sandbox/0")).await;
     let request = with_mounts(&pod, "a/0", "echo kept > /cache/file; echo lost > /dev/shm/file");
     pod.run_request(request).await;
     pod.shim.stop_sandbox().await.unwrap();
-    pod.shim.create_sandbox(sandbox("sandbox/1")).await.unwrap();
+    pod.sandbox(&sandbox("sandbox/1")).await;
     let request = with_mounts(&pod, "a/1", "cat /cache/file; ls /dev/shm");
     let (_, output) = pod.run_request(request).await;
     assert_eq!(output, "kept\n");

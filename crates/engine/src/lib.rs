@@ -27,3 +27,10 @@ pub use control_plane::{ControlPlane, PodChange, Report, ReportKind};
 pub use network::NetworkError;
 pub use node::{Node, NodeConfig, NodeError, Publish};
 pub use reclaim::{ReclaimError, reclaim};
+
+/// What the built-in image is made of.
+pub const TOOLBOX: image::Toolbox<'static> = image::Toolbox {
+    version: programs::TOOLBOX_VERSION,
+    program: programs::TOOLBOX,
+    applets: toolbox::APPLETS,
+};

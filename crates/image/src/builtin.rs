@@ -1,7 +1,7 @@
 //! The built-in image: podling's own toolbox, so that examples and tests run without any registry.
 //!
 //! It goes the way of every other image (an archive in memory, digests, a layer) and is made once per store and toolbox.
-//! Afterwards a fingerprint tells in microseconds that it is there.
+//! Afterwards the toolbox's version tells in microseconds that it is there.
 
 use std::io::{self, Cursor};
 use std::sync::atomic::AtomicBool;
@@ -18,6 +18,17 @@ use crate::record::Image;
 use crate::reference::Reference;
 use crate::staging::Session;
 use crate::store::Images;
+
+/// What the built-in image is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Toolbox<'a> {
+    /// Differs between two that differ.
+    pub version: &'a str,
+    /// `/bin/toolbox`.
+    pub program: &'a [u8],
+    /// The names of the links to it.
+    pub applets: &'a [&'a str],
+}
 
 /// What manifests call the built-in image.
 pub const BUILTIN_NAME: &str = "podling/toolbox";
@@ -44,20 +55,19 @@ impl Images {
     }
 
     /// The built-in image, if it is in the store already: the usual case, for callers that must not wait.
-    pub fn find_builtin(&self, program: &[u8], applets: &[&str]) -> Result<Option<Image>, Error> {
-        let built_from = format!("{:016x}", fingerprint(program, applets));
-        self.builtin_made_from(&Reference::parse(BUILTIN_NAME)?, &built_from)
+    pub fn find_builtin(&self, toolbox: &Toolbox<'_>) -> Result<Option<Image>, Error> {
+        self.builtin_made_from(&Reference::parse(BUILTIN_NAME)?, toolbox.version)
     }
 
-    /// Makes sure that the built-in image is in the store: `program` as `/bin/toolbox`, and links to it called `applets`.
-    pub fn ensure_builtin(&self, program: &[u8], applets: &[&str]) -> Result<Image, Error> {
+    /// Makes sure that the built-in image is in the store.
+    pub fn ensure_builtin(&self, toolbox: &Toolbox<'_>) -> Result<Image, Error> {
         let reference = Reference::parse(BUILTIN_NAME)?;
-        let built_from = format!("{:016x}", fingerprint(program, applets));
-        if let Some(image) = self.builtin_made_from(&reference, &built_from)? {
+        if let Some(image) = self.builtin_made_from(&reference, toolbox.version)? {
             return Ok(image);
         }
         let session = Session::begin(self)?;
-        let archive = archive(program, applets).map_err(Error::io("build the archive of", BUILTIN_NAME))?;
+        let archive = archive(toolbox.program, toolbox.applets)
+            .map_err(Error::io("build the archive of", BUILTIN_NAME))?;
         let diff_id = Digest::of(&archive);
         let config = json!({
             "created": "1970-01-01T00:00:00Z",
@@ -71,7 +81,8 @@ impl Images {
         let work = Work { session: &session, progress: &Silent, stop: &stop };
         let expected = Expected { diff_id, blob: None, blob_bytes: Some(archive.len() as u64) };
         let (_pin, record) = layer::ensure(&work, &expected, || Ok(Cursor::new(archive)))?;
-        let name = NewName { built_from: Some(built_from.clone()), ..NewName::plain(reference.clone()) };
+        let name =
+            NewName { built_from: Some(toolbox.version.to_owned()), ..NewName::plain(reference.clone()) };
         let former = self.read_ref(&reference.key())?.map(|named| named.image);
         let new = NewImage { config: &config, layers: &[record], manifest: None, names: vec![name] };
         let _hold = self.commit_image(&session, new)?;
@@ -80,7 +91,7 @@ impl Images {
             let removed = self.remove_if_unneeded(&session, &former)?;
             tracing::debug!(%former, removed, "the built-in image is replaced");
         }
-        let made = self.builtin_made_from(&reference, &built_from)?;
+        let made = self.builtin_made_from(&reference, toolbox.version)?;
         made.ok_or_else(|| Error::NotFound { name: BUILTIN_NAME.to_owned(), store: self.root().to_owned() })
     }
 
@@ -92,26 +103,6 @@ impl Images {
             _ => Ok(None),
         }
     }
-}
-
-/// Not cryptographic: it compares our own bytes with our own bytes, within the start-up budget of `podling run`.
-fn fingerprint(program: &[u8], applets: &[&str]) -> u64 {
-    const PRIME: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mix = |state: u64, word: u64| (state.rotate_left(23) ^ word).wrapping_mul(PRIME);
-    // Four lanes, so that the multiplications overlap.
-    let mut lanes = [1u64, 2, 3, 4];
-    let mut blocks = program.chunks_exact(32);
-    for block in &mut blocks {
-        for (lane, word) in lanes.iter_mut().zip(block.chunks_exact(8)) {
-            *lane = mix(*lane, u64::from_le_bytes(word.try_into().unwrap_or_default()));
-        }
-    }
-    let rest = blocks
-        .remainder()
-        .iter()
-        .chain(applets.iter().flat_map(|applet| applet.as_bytes().iter().chain(b"\n")));
-    let tail = rest.fold(program.len() as u64, |state, byte| mix(state, u64::from(*byte)));
-    lanes.into_iter().fold(tail, mix)
 }
 
 fn archive(program: &[u8], applets: &[&str]) -> io::Result<Vec<u8>> {
@@ -143,19 +134,6 @@ fn archive(program: &[u8], applets: &[&str]) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_byte_and_applet_counts() {
-        let program: Vec<u8> = (0..1000u32).map(|n| n as u8).collect();
-        let base = fingerprint(&program, &["sleep"]);
-        for index in 0..program.len() {
-            let mut other = program.clone();
-            other[index] ^= 1;
-            assert_ne!(fingerprint(&other, &["sleep"]), base, "byte {index}");
-        }
-        assert_ne!(fingerprint(&program, &["sleep", "env"]), base);
-        assert_ne!(fingerprint(&program[..999], &["sleep"]), base);
-    }
 
     #[test]
     fn only_the_plain_name_is_built_in() {

@@ -32,7 +32,7 @@ mod tree;
 mod unpack;
 pub mod user;
 
-pub use crate::builtin::BUILTIN_NAME;
+pub use crate::builtin::{BUILTIN_NAME, Toolbox};
 pub use crate::compression::Compression;
 pub use crate::digest::{Digest, DigestError};
 pub use crate::error::{Error, Holder};

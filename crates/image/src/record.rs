@@ -64,7 +64,7 @@ pub struct Image {
     pub repo_digest: Option<String>,
     /// Entry point, environment, user and the rest.
     pub config: ImageConfiguration,
-    /// The unpacked layers, top first, as overlayfs' `lowerdir` wants them. Never empty.
+    /// The unpacked layers, top first, as overlayfs' `lowerdir` wants them.
     pub layers: Vec<PathBuf>,
     /// Unpacked size of all layers.
     pub size_bytes: u64,

@@ -9,7 +9,7 @@
 //! l/<id>/           the layer itself, in overlayfs form
 //! blobs/<hex>       configurations, manifests and layer archives as they came
 //! staging/<n>/      work of one living process, which holds a lock on the directory
-//! empty/            the one layer of an image that has none
+//! base/             the lowest layer of every root filesystem: what every container has mounted over
 //! ```
 //!
 //! Layer directories have short names because overlayfs' options must fit one page when mounted by mount(2), the only way
@@ -34,7 +34,13 @@ use crate::reference::Reference;
 use crate::unpack::Limits;
 
 const SHORT_DIGITS: usize = 20;
-const DIRECTORIES: [&str; 7] = ["refs", "images", "layers", "l", "blobs", "staging", "empty"];
+const DIRECTORIES: [&str; 7] = ["refs", "images", "layers", "l", "blobs", "staging", "base"];
+
+/// What lies in `base/`. Where an image has no such directory or file, overlayfs would otherwise copy the parent up
+/// and create it in each container's writable layer, on disk; images that were built by engines have most of them.
+const MOUNT_POINT_DIRECTORIES: [&str; 4] = ["dev", "etc", "proc", "sys"];
+const MOUNT_POINT_FILES: [&str; 3] = ["etc/hosts", "etc/hostname", "etc/resolv.conf"];
+const BASE_IS_WHOLE: &str = "base/etc/resolv.conf";
 
 /// The images of this machine, shared by all nodes and processes that are given the same directory.
 #[derive(Debug, Clone)]
@@ -78,7 +84,7 @@ impl Images {
             ));
         }
         let images = Self { root, limits: Limits::default() };
-        if rustix::fs::access(images.path("empty"), rustix::fs::Access::EXISTS).is_err() {
+        if rustix::fs::access(images.path(BASE_IS_WHOLE), rustix::fs::Access::EXISTS).is_err() {
             images.make_directories()?;
         }
         Ok(images)
@@ -89,12 +95,17 @@ impl Images {
         Self { limits, ..self }
     }
 
+    /// What lies below every image's layers: the directories and files that a container has something mounted over.
+    pub fn base(&self) -> PathBuf {
+        self.path("base")
+    }
+
     /// The store's directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// `empty/` comes last: where it is, everything is. Only root may look: layers hold setuid programs.
+    /// [`BASE_IS_WHOLE`] comes last: where it is, everything is. Only root may look: layers hold setuid programs.
     fn make_directories(&self) -> Result<(), Error> {
         let create = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
         create(&self.root).map_err(Error::io("make the image directory", &self.root))?;
@@ -105,10 +116,19 @@ impl Images {
             let path = self.path(name);
             create(&path).map_err(Error::io("make", &path))?;
         }
-        let empty = self.path("empty");
-        rustix::fs::chmod(&empty, rustix::fs::Mode::from_raw_mode(0o755))
-            .map_err(io::Error::from)
-            .map_err(Error::io("set the mode of", &empty))
+        let base = self.base();
+        for name in MOUNT_POINT_DIRECTORIES {
+            let path = base.join(name);
+            create(&path).map_err(Error::io("make", &path))?;
+            open_to_all(&path, 0o755)?;
+        }
+        open_to_all(&base, 0o755)?;
+        for name in MOUNT_POINT_FILES {
+            let path = base.join(name);
+            File::create(&path).map_err(Error::io("make", &path))?;
+            open_to_all(&path, 0o644)?;
+        }
+        Ok(())
     }
 
     fn open_lock_file(&self, name: &str) -> Result<File, Error> {
@@ -148,11 +168,7 @@ impl Images {
     }
 
     pub(crate) fn image(&self, record: ImageRecord, named: Option<&RefRecord>) -> Image {
-        let mut layers: Vec<PathBuf> =
-            record.layers.iter().rev().map(|diff_id| self.layer_path(diff_id)).collect();
-        if layers.is_empty() {
-            layers.push(self.path("empty"));
-        }
+        let layers = record.layers.iter().rev().map(|diff_id| self.layer_path(diff_id)).collect();
         let reference = named.and_then(|named| Reference::parse(&named.reference).ok());
         let repo_digest = named
             .and_then(|named| named.target.clone())
@@ -261,6 +277,13 @@ impl Images {
             }
         }
     }
+}
+
+/// Sets the mode, whatever the umask.
+fn open_to_all(path: &Path, mode: u32) -> Result<(), Error> {
+    rustix::fs::chmod(path, rustix::fs::Mode::from_raw_mode(mode))
+        .map_err(io::Error::from)
+        .map_err(Error::io("set the mode of", path))
 }
 
 /// 80 bits of a digest; `pin_layer` refuses two layers that share them.

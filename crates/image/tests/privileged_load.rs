@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-use image::{Images, Reference, Silent, user};
+use image::{Images, Reference, Silent, Toolbox, user};
 use support::{
     Layer, PACKINGS, Packing, TestImage, chain, contents, pack, read, store, tar_of, write_folder,
 };
@@ -258,8 +258,12 @@ fn what_was_saved_is_loaded_with_the_same_ids() {
 fn the_built_in_image_is_made_once_and_replaced_when_the_toolbox_changes() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path());
-    let first = store.ensure_builtin(b"#!program one", &["sleep", "env"]).unwrap();
-    assert_eq!(first.id, store.ensure_builtin(b"#!program one", &["sleep", "env"]).unwrap().id);
+    let made = |version: &str, applets: &[&str]| {
+        let program = format!("#!program {version}");
+        store.ensure_builtin(&Toolbox { version, program: program.as_bytes(), applets }).unwrap()
+    };
+    let first = made("one", &["sleep", "env"]);
+    assert_eq!(first.id, made("one", &["sleep", "env"]).id);
     let layer = &first.layers[0];
     assert_eq!(read(&layer.join("bin/sleep")).unwrap(), "#!program one");
     assert_eq!(layer.join("bin/toolbox").metadata().unwrap().mode() & 0o777, 0o755);
@@ -269,11 +273,11 @@ fn the_built_in_image_is_made_once_and_replaced_when_the_toolbox_changes() {
     assert_eq!(named.id, first.id);
 
     let hold = store.hold(&first).unwrap();
-    let second = store.ensure_builtin(b"#!program two", &["sleep"]).unwrap();
+    let second = made("two", &["sleep"]);
     assert_ne!(first.id, second.id);
     assert!(layer.exists(), "a container still runs from it");
     drop(hold);
-    store.ensure_builtin(b"#!program three", &["sleep"]).unwrap();
+    made("three", &["sleep"]);
     assert!(!second.layers[0].exists());
     store.remove(first.id.as_str()).unwrap();
     assert!(!layer.exists());

@@ -42,7 +42,7 @@ pub(crate) fn perform(asked: typed::Image) -> Result<Code, Failure> {
 /// The store, with the built-in image in it.
 fn open(image_dir: &Path) -> Result<Images, ImageFailure> {
     let images = Images::open(image_dir)?;
-    images.ensure_builtin(programs::TOOLBOX, toolbox::APPLETS)?;
+    images.ensure_builtin(&engine::TOOLBOX)?;
     Ok(images)
 }
 

@@ -12,6 +12,9 @@ pub static PAUSE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
 /// The multi-call program of the built-in image (crate `toolbox`).
 pub static TOOLBOX: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/toolbox"));
 
+/// Differs between two toolboxes that differ, so that an image made of one is known again in microseconds.
+pub const TOOLBOX_VERSION: &str = env!("TOOLBOX_VERSION");
+
 #[cfg(test)]
 mod tests {
     use super::*;

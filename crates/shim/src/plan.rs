@@ -247,8 +247,6 @@ pub struct CapabilitySets {
 /// A Pod's sandbox, ready to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxPlan {
-    /// Limits of the Pod's cgroup.
-    pub limits: Limits,
     /// Namespaces that pause holds.
     pub new_namespaces: CloneFlags,
     /// The host name, in a UTS namespace of the Pod's own.
@@ -257,6 +255,15 @@ pub struct SandboxPlan {
     pub domainname: Option<String>,
     /// Sysctls of the Pod's namespaces.
     pub sysctls: Vec<(String, String)>,
+}
+
+/// What the containers of a Pod share besides its namespaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FurniturePlan {
+    /// Limits of the Pod's cgroup.
+    pub limits: Limits,
+    /// Cgroups that containers will be started in, made now because there is time.
+    pub cgroups: Vec<String>,
     /// POSIX shared memory, which goes with the sandbox. A relative path is below the Pod's run directory.
     pub shm: Option<crate::protocol::TmpfsMount>,
     /// Memory volumes, which outlive the sandbox: one that is mounted already stays as it is.

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{ContainerPlan, ExternalPlan, ProcessPlan, SandboxPlan};
+use crate::plan::{ContainerPlan, ExternalPlan, FurniturePlan, ProcessPlan, SandboxPlan};
 
 /// The version that [`Request::Hello`] carries. Enum variants are only ever appended.
 pub const VERSION: u32 = 1;
@@ -33,12 +33,20 @@ pub enum Request {
         /// [`VERSION`] of the daemon.
         version: u32,
     },
-    /// Make the Pod's namespaces and start pause in them.
+    /// Make the Pod's namespaces and start pause in them. The answer comes when the namespaces are there, so that
+    /// they can be worked on while pause becomes what it is; whether it did is told by [`Request::FurnishSandbox`].
     CreateSandbox {
         /// The action's key.
         key: String,
         /// What to make.
         plan: Box<SandboxPlan>,
+    },
+    /// Make the Pod's cgroup and its tmpfs, and wait for pause. Before it, no container can be started.
+    FurnishSandbox {
+        /// The sandbox's key.
+        key: String,
+        /// What to make.
+        plan: Box<FurniturePlan>,
     },
     /// Make a container and execute its program.
     StartContainer {

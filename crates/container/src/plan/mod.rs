@@ -20,8 +20,8 @@ use oci_spec::runtime::{
     Linux, LinuxDevice, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, Mount, Spec,
 };
 use shim::plan::{
-    ContainerPlan, Device, DeviceAccess, DeviceKind, JoinedNamespace, NamespaceOwner, Operation, Overlay,
-    SandboxPlan,
+    ContainerPlan, Device, DeviceAccess, DeviceKind, FurniturePlan, JoinedNamespace, NamespaceOwner,
+    Operation, Overlay, SandboxPlan,
 };
 
 use crate::devices::{self, Allowlist};
@@ -55,7 +55,10 @@ pub struct Context<'a> {
 
 /// The cgroup of a container below its Pod's: that of its name; the attempts of a container follow each other in it.
 pub fn cgroup_of(pod_cgroup: &str, key: &str) -> String {
-    let name = key.rsplit_once('/').map_or(key, |(name, _)| name);
+    container_cgroup(pod_cgroup, key.rsplit_once('/').map_or(key, |(name, _)| name))
+}
+
+fn container_cgroup(pod_cgroup: &str, name: &str) -> String {
     format!("{pod_cgroup}/{}", name.replace('/', "."))
 }
 
@@ -101,6 +104,16 @@ pub fn sandbox(spec: &SandboxSpec) -> Result<SandboxPlan, SysctlError> {
             new_namespaces |= kinds;
         }
     }
+    Ok(SandboxPlan {
+        new_namespaces,
+        hostname: (!spec.host_network && !spec.hostname.is_empty()).then(|| spec.hostname.clone()),
+        domainname: spec.domainname.clone().filter(|_| !spec.host_network),
+        sysctls: spec.sysctls.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+    })
+}
+
+/// Plans what the containers of a sandbox share besides its namespaces.
+pub fn furniture(spec: &SandboxSpec, pod_cgroup: &str) -> FurniturePlan {
     // POSIX shared memory belongs to the sandbox, as its IPC namespace does.
     let shm = (!spec.host_ipc && spec.shm_size_bytes > 0).then(|| crate::TmpfsMount {
         path: PathBuf::from("shm"),
@@ -108,15 +121,12 @@ pub fn sandbox(spec: &SandboxSpec) -> Result<SandboxPlan, SysctlError> {
         mode: 0o1777,
         gid: None,
     });
-    Ok(SandboxPlan {
+    FurniturePlan {
         limits: spec.resources.as_ref().map(limits::from_resources).unwrap_or_default(),
-        new_namespaces,
-        hostname: (!spec.host_network && !spec.hostname.is_empty()).then(|| spec.hostname.clone()),
-        domainname: spec.domainname.clone().filter(|_| !spec.host_network),
-        sysctls: spec.sysctls.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        cgroups: spec.first_containers.iter().map(|name| container_cgroup(pod_cgroup, name)).collect(),
         shm,
         volumes: spec.tmpfs.clone(),
-    })
+    }
 }
 
 /// Which namespaces are made and which are joined. Those that a Pod's containers share are the sandbox's.

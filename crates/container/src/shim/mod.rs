@@ -112,9 +112,10 @@ impl Shim {
         self.connection.pid()
     }
 
-    /// Makes the Pod's namespaces and starts pause in them.
-    pub async fn create_sandbox(&self, sandbox: SandboxSpec) -> Result<Sandbox, Error> {
-        let plan = plan::sandbox(&sandbox)
+    /// Makes the Pod's namespaces and starts pause in them. Its network may be set up from here on; containers can be
+    /// started when [`Shim::furnish_sandbox`] has made the rest.
+    pub async fn create_sandbox(&self, sandbox: &SandboxSpec) -> Result<Sandbox, Error> {
+        let plan = plan::sandbox(sandbox)
             .map_err(|error| Error::Spec { key: sandbox.key.clone(), reason: error.to_string() })?;
         let pause = programs::pause().and_then(|pause| pause.try_clone_to_owned()).map_err(|source| {
             Error::Shim { attempt: "pass pause to", pod_dir: self.connection.pod_dir().to_owned(), source }
@@ -125,12 +126,19 @@ impl Shim {
             return Err(self.connection.nonsense("CreateSandbox"));
         };
         *self.lock_sandbox() = Some(SandboxState {
-            key: sandbox.key,
+            key: sandbox.key.clone(),
             pause_pid,
             created_at,
             shares_processes: sandbox.share_process_namespace && !sandbox.host_pid,
         });
         Ok(Sandbox { pause_pid, netns, created_at })
+    }
+
+    /// Makes the Pod's cgroup and its tmpfs, and waits until pause runs.
+    pub async fn furnish_sandbox(&self, sandbox: &SandboxSpec) -> Result<(), Error> {
+        let plan = Box::new(plan::furniture(sandbox, &self.cgroup));
+        let request = Request::FurnishSandbox { key: sandbox.key.clone(), plan };
+        self.connection.ask(request, Vec::new()).await.map(drop)
     }
 
     /// Creates a container and executes its program.

@@ -60,7 +60,11 @@ impl Pod {
             handler: RuntimeHandler::Podling,
             tty: false,
         };
-        pod.call(|shim| async move { shim.create_sandbox(sandbox).await }).expect("the sandbox stands");
+        pod.call(|shim| async move {
+            shim.create_sandbox(&sandbox).await?;
+            shim.furnish_sandbox(&sandbox).await
+        })
+        .expect("the sandbox stands");
         pod
     }
 

@@ -82,8 +82,15 @@ impl Pod {
             ..SandboxSpec::default()
         };
         change(&mut spec);
-        let sandbox = pod.shim.create_sandbox(spec).await.unwrap();
+        let sandbox = pod.sandbox(&spec).await;
         (pod, sandbox)
+    }
+
+    /// Makes a sandbox that stands.
+    pub async fn sandbox(&self, spec: &SandboxSpec) -> Sandbox {
+        let sandbox = self.shim.create_sandbox(spec).await.unwrap();
+        self.shim.furnish_sandbox(spec).await.unwrap();
+        sandbox
     }
 
     pub fn pod_dir(&self) -> PathBuf {

@@ -102,11 +102,11 @@ fn unreachable_registry(container: &str, image: &str) -> Event {
 /// The built-in image, made at its first use.
 async fn builtin(images: Images) -> Result<Image, Failure> {
     let refused = |error: &dyn std::error::Error| failed(Reason::ErrImagePull, chain(error));
-    let found = images.find_builtin(programs::TOOLBOX, toolbox::APPLETS).map_err(|error| refused(&error))?;
+    let found = images.find_builtin(&crate::TOOLBOX).map_err(|error| refused(&error))?;
     if let Some(image) = found {
         return Ok(image);
     }
-    tokio::task::spawn_blocking(move || images.ensure_builtin(programs::TOOLBOX, toolbox::APPLETS))
+    tokio::task::spawn_blocking(move || images.ensure_builtin(&crate::TOOLBOX))
         .await
         .map_err(|error| refused(&error))?
         .map_err(|error| refused(&error))

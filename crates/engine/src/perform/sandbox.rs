@@ -32,28 +32,43 @@ async fn create_and_attach(context: &Arc<PodContext>, attempt: u32) -> Result<Ve
 
     let begun = clock::now().boot_nanos;
     let spec = sandbox_spec(context, &pod, attempt)?;
-    let sandbox = shim.create_sandbox(spec).await.map_err(|error| refused(&error))?;
-    context.report_step("namespaces and pause", begun);
+    let sandbox = shim.create_sandbox(&spec).await.map_err(|error| refused(&error))?;
+    context.report_step("namespaces", begun);
 
     let begun = clock::now().boot_nanos;
     let netns: Arc<OwnedFd> = Arc::new(sandbox.netns);
     context.prepared().netns = Some(Arc::clone(&netns));
-    let pod_ips = if pod.spec.host_network {
-        vec![context.node.network.host_ip()]
-    } else {
-        let attachment = context.node.network.attach(&pod, netns).await.map_err(|error| refused(&error))?;
-        for warning in &attachment.warnings {
-            let (reason, message) = ("NetworkDegraded", warning.to_string());
-            context.report_event(Event { warning: true, reason, message, container: None });
-        }
-        attachment.addresses.iter().map(ToString::to_string).collect()
+    let furnish = async {
+        shim.furnish_sandbox(&spec).await.map_err(|error| refused(&error))?;
+        context.report_step("pause and cgroups", begun);
+        Ok(())
     };
-    context.report_step("network", begun);
-
-    let name = crate::names::of(&pod).map_err(|error| refused(&error))?;
-    crate::names::write(context, &pod, &name, &pod_ips).map_err(|error| refused(&error))?;
+    let attach = async {
+        let pod_ips = attach(context, &pod, netns).await?;
+        let name = crate::names::of(&pod).map_err(|error| refused(&error))?;
+        crate::names::write(context, &pod, &name, &pod_ips).map_err(|error| refused(&error))?;
+        context.report_step("network", begun);
+        Ok(pod_ips)
+    };
+    // Neither is given up half-way because the other failed.
+    let (pod_ips, furnished) = tokio::join!(attach, furnish);
+    furnished?;
+    let pod_ips = pod_ips?;
     context.prepared().pod_ips.clone_from(&pod_ips);
     Ok(pod_ips)
+}
+
+async fn attach(context: &PodContext, pod: &Pod, netns: Arc<OwnedFd>) -> Result<Vec<String>, Failure> {
+    if pod.spec.host_network {
+        return Ok(vec![context.node.network.host_ip()]);
+    }
+    let refused = |error: &dyn std::error::Error| failed(Reason::FailedCreatePodSandBox, chain(error));
+    let attachment = context.node.network.attach(pod, netns).await.map_err(|error| refused(&error))?;
+    for warning in &attachment.warnings {
+        let (reason, message) = ("NetworkDegraded", warning.to_string());
+        context.report_event(Event { warning: true, reason, message, container: None });
+    }
+    Ok(attachment.addresses.iter().map(ToString::to_string).collect())
 }
 
 fn sandbox_spec(context: &PodContext, pod: &Pod, attempt: u32) -> Result<SandboxSpec, Failure> {
@@ -72,7 +87,17 @@ fn sandbox_spec(context: &PodContext, pod: &Pod, attempt: u32) -> Result<Sandbox
         tmpfs: memory_volumes(context, pod).map_err(|error| refused(&error))?,
         shm_size_bytes: SHM_SIZE_BYTES,
         resources: Some(resources::pod(&pod.spec).map_err(|error| refused(&error))?),
+        first_containers: started_first(pod),
     })
+}
+
+/// The first init container, or all main ones.
+fn started_first(pod: &Pod) -> Vec<String> {
+    let first = match pod.spec.init_containers.as_slice() {
+        [first, ..] => std::slice::from_ref(first),
+        [] => &pod.spec.containers,
+    };
+    first.iter().map(|container| container.name.clone()).collect()
 }
 
 /// emptyDirs with medium Memory are mounted by the shim, before any container could want them.

@@ -68,10 +68,12 @@ fn request(
     let name = container.name.as_str();
     let built = container_spec::make(context, pod, container, attempt, image)?;
     let layer = context.directories.layer(name, attempt);
+    let mut lower = image.layers.clone();
+    lower.push(context.node.images.base());
     Ok(ContainerRequest {
         key: key(name, attempt),
         spec: built.spec,
-        rootfs: Rootfs { lower: image.layers.clone(), upper: layer.join("upper"), work: layer.join("work") },
+        rootfs: Rootfs { lower, upper: layer.join("upper"), work: layer.join("work") },
         staged: built.staged,
         log: LogConfig {
             path: context.directories.log(name, attempt),

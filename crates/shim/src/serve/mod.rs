@@ -36,7 +36,7 @@ use rustix::process::DumpableBehavior;
 use rustix::time::Timespec;
 
 use crate::execute::Proc;
-use crate::protocol::{Exit, Message};
+use crate::protocol::{Exit, Message, StartError};
 use connection::Connection;
 use container::Container;
 use output::Output;
@@ -85,6 +85,8 @@ struct Shim {
     next_token: u64,
     connections: BTreeMap<u64, Connection>,
     births: BTreeMap<u64, Birth>,
+    /// Why the last sandbox did not come to stand, until somebody was told.
+    failed_sandbox: Option<(String, StartError)>,
     outputs: BTreeMap<u64, Output>,
     sandbox: Option<Sandbox>,
     /// Where memory volumes are mounted: they end with the shim's mount namespace.
@@ -152,6 +154,7 @@ impl Shim {
             next_token: 0,
             connections: BTreeMap::new(),
             births: BTreeMap::new(),
+            failed_sandbox: None,
             outputs: BTreeMap::new(),
             sandbox: None,
             memory_volumes: Vec::new(),

@@ -15,7 +15,7 @@ use super::requests::{Answer, Caller, refusal};
 use super::start::Birth;
 use super::{Role, Shim, time};
 use crate::execute::{Attempt, Report, Reporter, failure, report_channel, tmpfs};
-use crate::plan::SandboxPlan;
+use crate::plan::{FurniturePlan, SandboxPlan};
 use crate::protocol::{Reply, StartError, StartErrorKind, Step, TmpfsMount, UnixNanos};
 
 /// The sandbox that stands or is being made.
@@ -45,7 +45,6 @@ impl Shim {
     /// Makes the namespaces, and pause in them from the program in `pause`.
     pub(super) fn create_sandbox(
         &mut self,
-        caller: Caller,
         key: String,
         plan: SandboxPlan,
         pause: Option<OwnedFd>,
@@ -54,10 +53,6 @@ impl Shim {
             if sandbox.key != key {
                 let message = format!("the sandbox {} stands already", sandbox.key);
                 return Err(refusal(StartErrorKind::Conflict, message));
-            }
-            if let Some(birth) = self.births.values_mut().find(|birth| birth.role == Role::Pause) {
-                birth.callers.push(caller);
-                return Ok(None);
             }
             return self.sandbox_reply().map(Some);
         }
@@ -78,6 +73,7 @@ impl Shim {
             .proc
             .namespace(pid, "net")
             .attempt(Step::Namespaces, || "open the network namespace of the Pod".to_owned())?;
+        self.failed_sandbox = None;
         self.sandbox = Some(Sandbox {
             key,
             pid,
@@ -88,25 +84,50 @@ impl Shim {
             shm: None,
             stopping: false,
         });
-        // On this side while the other one becomes pause.
-        if let Err(failure) = self.furnish(&plan) {
+        self.add_birth(channel, Birth::of_pause(pid))?;
+        self.sandbox_reply().map(Some)
+    }
+
+    /// Makes what the containers share, while pause becomes what it is; answered when both are done.
+    pub(super) fn furnish_sandbox(&mut self, caller: Caller, key: &str, plan: &FurniturePlan) -> Answer {
+        if self.sandbox.as_ref().is_none_or(|sandbox| sandbox.key != key) {
+            let failed = self.failed_sandbox.take().filter(|(failed, _)| failed == key);
+            return Err(failed.map_or_else(
+                || refusal(StartErrorKind::Setup, format!("there is no sandbox {key}")),
+                |(_, failure)| failure,
+            ));
+        }
+        if let Err(failure) = self.furnish(plan) {
             self.abandon_sandbox();
             return Err(failure);
         }
-        self.add_birth(channel, Birth::new(pid, Role::Pause, caller))?;
-        Ok(None)
+        match self.births.values_mut().find(|birth| birth.role == Role::Pause) {
+            Some(birth) => {
+                birth.callers.push(caller);
+                Ok(None)
+            }
+            None => Ok(super::requests::done(())),
+        }
     }
 
-    /// Makes the Pod's cgroup and mounts its tmpfs.
-    fn furnish(&mut self, plan: &SandboxPlan) -> Result<(), StartError> {
-        self.limit_pod(plan)?;
+    /// Pause could not become what it should: told to who waits for it, or else to who asks next.
+    pub(super) fn sandbox_failed(&mut self, pid: i32, failure: &StartError) {
+        self.processes.remove(&pid);
+        if let Some(sandbox) = self.drop_sandbox() {
+            self.failed_sandbox = Some((sandbox.key, failure.clone()));
+        }
+    }
+
+    fn furnish(&mut self, plan: &FurniturePlan) -> Result<(), StartError> {
+        self.make_cgroups(plan)?;
         for volume in &plan.volumes {
             if !self.memory_volumes.contains(&volume.path) {
                 tmpfs(volume)?;
                 self.memory_volumes.push(volume.path.clone());
             }
         }
-        let Some(shm) = &plan.shm else { return Ok(()) };
+        let stands = self.sandbox.as_ref().is_some_and(|sandbox| sandbox.shm.is_some());
+        let Some(shm) = plan.shm.as_ref().filter(|_| !stands) else { return Ok(()) };
         let shm = TmpfsMount { path: self.pod_dir.join(&shm.path), ..shm.clone() };
         tmpfs(&shm)?;
         if let Some(sandbox) = &mut self.sandbox {
@@ -123,15 +144,18 @@ impl Shim {
         }
     }
 
-    fn limit_pod(&self, plan: &SandboxPlan) -> Result<(), StartError> {
-        let describe = || format!("make the Pod's cgroup {}", self.cgroup);
-        let cgroup = Cgroup::ensure(&self.hierarchy, &self.cgroup).map_err(io::Error::other);
-        let cgroup = cgroup.attempt(Step::Cgroup, describe)?;
-        cgroup.apply(&plan.limits).map(drop).map_err(io::Error::other).attempt(Step::Cgroup, describe)
+    fn make_cgroups(&self, plan: &FurniturePlan) -> Result<(), StartError> {
+        let ensure = |path: &str| {
+            let cgroup = Cgroup::ensure(&self.hierarchy, path).map_err(io::Error::other);
+            cgroup.attempt(Step::Cgroup, || format!("make cgroup {path}"))
+        };
+        let limited = ensure(&self.cgroup)?.apply(&plan.limits).map(drop).map_err(io::Error::other);
+        limited.attempt(Step::Cgroup, || format!("limit the Pod's cgroup {}", self.cgroup))?;
+        plan.cgroups.iter().try_for_each(|path| ensure(path).map(drop))
     }
 
     /// The answer to CreateSandbox.
-    pub(super) fn sandbox_reply(&self) -> Result<(Reply, Vec<OwnedFd>), StartError> {
+    fn sandbox_reply(&self) -> Result<(Reply, Vec<OwnedFd>), StartError> {
         let Some(sandbox) = &self.sandbox else {
             return Err(refusal(StartErrorKind::Setup, "there is no sandbox".to_owned()));
         };
