@@ -11,10 +11,9 @@ use model::pod::Resources;
 use super::Plan;
 use crate::action::Action;
 use crate::decide::Due;
-use crate::memory::Wait;
 use crate::observation::Sandbox;
 use crate::resize::{is_resizable, of_pod, wider};
-use crate::restart::retry_gate;
+use crate::restart::{Gate, retry_gate};
 use crate::role::members;
 
 impl Plan<'_> {
@@ -27,9 +26,12 @@ impl Plan<'_> {
 
     /// What is being made is made with what was allocated before: one waits for the other.
     pub(super) fn is_allocating(&self) -> bool {
-        let is_refused = self.memory.allocation_failure.as_ref().is_some_and(|f| f.wait != Wait::Over);
+        let may_ask = || {
+            let failure = self.memory.allocation_failure.as_ref();
+            retry_gate(failure, self.memory.policy.setup, self.now) == Gate::Open
+        };
         self.flying(|action| matches!(action, Action::AllocateResources { .. }))
-            || !is_refused && !self.memory.allocated.is_as_asked(self.pod)
+            || !self.memory.allocated.is_as_asked(self.pod) && may_ask()
     }
 
     fn allocate(&mut self) {
