@@ -175,7 +175,7 @@ impl Ledger {
             (None, Sandbox::Ready { attempt }) => {
                 self.sandbox = Some(attempt);
                 self.setup_failures[1] = StepFailure::default();
-                self.resizing.take_sandbox(pod);
+                self.resizing.take_sandbox();
             }
             (Some(known), seen) if seen != (Sandbox::Ready { attempt: known }) && self.teardown.is_none() => {
                 self.tear_down(false, false, grace, now);

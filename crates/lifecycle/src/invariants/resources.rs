@@ -19,7 +19,11 @@ use crate::time::{Now, seconds};
 pub(super) struct Resizing {
     granted_to_pod: Option<Resources>,
     granted: BTreeMap<String, Resources>,
+    /// The total of what is granted.
+    target: Resources,
     pod_cgroup: Resources,
+    /// Whether that is what the Pod asks for, as of the last observation.
+    is_as_asked: bool,
     refusal: StepFailure,
     failure: StepFailure,
 }
@@ -47,7 +51,9 @@ impl Resizing {
         let mut books = Resizing {
             granted_to_pod: None,
             granted: BTreeMap::new(),
+            target: Resources::default(),
             pod_cgroup: total(pod),
+            is_as_asked: true,
             refusal: StepFailure::default(),
             failure: StepFailure::default(),
         };
@@ -57,6 +63,7 @@ impl Resizing {
 
     fn grant(&mut self, pod: &Pod) {
         self.granted_to_pod.clone_from(&pod.spec.resources);
+        self.target = total(pod);
         let of = |member: Member<'_>| (member.name().to_owned(), member.container.resources.clone());
         self.granted = members(pod).filter(counts).map(of).collect();
     }
@@ -72,25 +79,9 @@ impl Resizing {
                 .all(|member| self.granted_to(&member) == Some(&member.container.resources))
     }
 
-    /// The total of what is granted.
-    fn granted_total(&self, pod: &Pod) -> Resources {
-        if self.is_granted(pod) {
-            return total(pod);
-        }
-        let mut granted = pod.clone();
-        granted.spec.resources.clone_from(&self.granted_to_pod);
-        let spec = &mut granted.spec;
-        for container in spec.init_containers.iter_mut().chain(&mut spec.containers) {
-            if let Some(resources) = self.granted.get(&container.name) {
-                container.resources.clone_from(resources);
-            }
-        }
-        total(&granted)
-    }
-
     /// A new sandbox is made with what is granted.
-    pub(super) fn take_sandbox(&mut self, pod: &Pod) {
-        self.pod_cgroup = self.granted_total(pod);
+    pub(super) fn take_sandbox(&mut self) {
+        self.pod_cgroup.clone_from(&self.target);
     }
 
     pub(super) fn retry_now(&mut self, pod: &Pod) {
@@ -156,9 +147,10 @@ impl Ledger {
 
     /// A resize that is in place has nothing left to fail.
     pub(super) fn note_in_place(&mut self, pod: &Pod) {
-        let is_pod_in_place =
-            self.sandbox.is_none() || self.resizing.pod_cgroup == self.resizing.granted_total(pod);
-        if is_pod_in_place && members(pod).all(|member| !self.differs(&member)) {
+        self.resizing.is_as_asked = self.resizing.is_granted(pod);
+        let books = &self.resizing;
+        let is_pod_in_place = self.sandbox.is_none() || books.pod_cgroup == books.target;
+        if books.failure.count > 0 && is_pod_in_place && members(pod).all(|member| !self.differs(&member)) {
             self.resizing.failure = StepFailure::default();
         }
     }
@@ -204,14 +196,14 @@ impl Round<'_> {
     pub(super) fn check_ask(&mut self, resources: &Resources) {
         let asked = total(self.pod);
         self.demand(16, *resources == asked, || format!("asks for {resources:?} in place of {asked:?}"));
-        let is_granted = self.ledger.resizing.is_granted(self.pod);
+        let is_granted = self.ledger.resizing.is_as_asked;
         self.demand(16, !is_granted, || "asks for what it has".to_owned());
     }
 
     pub(super) fn check_resize_pod(&mut self, resources: &Resources) {
         let books = &self.ledger.resizing;
-        let (target, has) = (books.granted_total(self.pod), &books.pod_cgroup);
-        self.demand(16, has_room(resources, &target), || {
+        let (target, has) = (&books.target, &books.pod_cgroup);
+        self.demand(16, has_room(resources, target), || {
             format!("the Pod gets less than granted: {resources:?}")
         });
         let unfinished = members(self.pod).any(|member| self.ledger.differs(&member));
@@ -233,8 +225,7 @@ impl Round<'_> {
         let is_alive =
             track.attempt == Some(attempt) && track.running_since.is_some() && track.alone.is_none();
         self.demand(16, is_alive, || format!("{name} is resized, but it does not stay as it is"));
-        let target = ledger.resizing.granted_total(self.pod);
-        let has_room_for_it = has_room(&ledger.resizing.pod_cgroup, &target);
+        let has_room_for_it = has_room(&ledger.resizing.pod_cgroup, &ledger.resizing.target);
         self.demand(16, has_room_for_it, || format!("{name} is resized before there is room in the Pod"));
         let raises_only = has_room(resources, &track.cgroup)
             && track.cgroup.requests.iter().all(|(name, had)| resources.requests.get(name) >= Some(had));
@@ -253,24 +244,24 @@ impl Round<'_> {
     pub(super) fn waits_for_grant(&self) -> bool {
         let books = &self.ledger.resizing;
         self.any_action(is_asking)
-            || !books.is_granted(self.pod) && books.refusal.due_boot_nanos <= self.now.boot_nanos
+            || !books.is_as_asked && books.refusal.due_boot_nanos <= self.now.boot_nanos
     }
 
     pub(super) fn check_resize_lateness(&mut self) {
-        let books = self.ledger.resizing.clone();
-        if !books.is_granted(self.pod) && !self.any_action(is_making) {
+        let ledger = self.ledger;
+        let books = &ledger.resizing;
+        if !books.is_as_asked && !self.any_action(is_making) {
             self.owe(books.refusal.due_boot_nanos, "asking the node for resources", is_asking);
         }
         let Some(sandbox) = self.ledger.sandbox else { return };
         if self.seen.sandbox != (Sandbox::Ready { attempt: sandbox }) {
             return;
         }
-        let differing: Vec<_> = members(self.pod).filter(|member| self.ledger.differs(member)).collect();
+        let differing: Vec<_> = members(self.pod).filter(|member| ledger.differs(member)).collect();
         let only_restarts = !differing.is_empty()
-            && differing.iter().all(|member| self.ledger.track(member.name()).alone.is_some());
-        let target = books.granted_total(self.pod);
-        let pod_grows = !has_room(&books.pod_cgroup, &target);
-        let is_in_place = differing.is_empty() && books.pod_cgroup == target;
+            && differing.iter().all(|member| ledger.track(member.name()).alone.is_some());
+        let pod_grows = !has_room(&books.pod_cgroup, &books.target);
+        let is_in_place = differing.is_empty() && books.pod_cgroup == books.target;
         if !is_in_place && (!only_restarts || pod_grows) {
             let is_it =
                 |action: &Action| matches!(action, Action::ResizePod { .. } | Action::ResizeContainer { .. });
