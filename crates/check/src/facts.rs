@@ -33,8 +33,12 @@ impl Default for Machine {
 pub enum Looked {
     /// It is here.
     Here(Box<ImageFacts>),
-    /// It could not be looked at, and why: `it is not on this machine`.
+    /// It is not on this machine.
+    NotHere,
+    /// It could not be looked at, and why.
     NotLookedAt(String),
+    /// No container can be made of it, and why: no image name, another platform's.
+    Unusable(String),
 }
 
 /// What an image says and holds.

@@ -1,7 +1,7 @@
 //! One thing that was found, with its place.
 
 use model::manifest::{Problem, ProblemKind, Snippet};
-use model::pod::Pod;
+use model::pod::Meta;
 use serde::Serialize;
 
 use crate::File;
@@ -102,14 +102,14 @@ impl Draft {
         self
     }
 
-    /// Puts it where its field stands: `index` is the Pod's place among the Pods of the file.
-    pub(crate) fn placed(self, file: &File<'_>, index: usize, pod: &Pod) -> Finding {
-        let place = file.manifest.positions.place(file.bytes, "Pod", index, &self.path);
+    /// Puts it where its field stands: in the `index`th object of that kind in the file.
+    pub(crate) fn placed(self, file: &File<'_>, kind: &str, index: usize, meta: &Meta) -> Finding {
+        let place = file.manifest.positions.place(file.bytes, kind, index, &self.path);
         let position = place.as_ref().map(|place| place.position);
         Finding {
             severity: self.severity,
             rule: self.rule,
-            pod: Some(format!("{}/{}", pod.meta.namespace, pod.meta.name)),
+            pod: (kind == "Pod").then(|| format!("{}/{}", meta.namespace, meta.name)),
             file: file.name.to_owned(),
             line: position.map_or(1, |position| position.line),
             column: position.map_or(1, |position| position.column),

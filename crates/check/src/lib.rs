@@ -30,10 +30,13 @@ mod subject;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use model::manifest::{Manifest, Problem, ProblemKind};
 use model::pod::{KeyedObject, Pod};
 
 pub use facts::{Facts, Found, ImageFacts, Looked, Machine};
+use finding::Draft;
 pub use finding::{Finding, Severity};
 use subject::Subject;
 
@@ -54,13 +57,14 @@ pub fn check(files: &[File<'_>], facts: &Facts) -> Vec<Finding> {
     let objects: Vec<&KeyedObject> = files.iter().flat_map(|file| &file.manifest.objects).collect();
     let mut findings = Vec::new();
     let mut before = 0;
+    let mut taken = BTreeMap::new();
     for file in files {
-        let mut of_file = Vec::new();
+        let mut of_file = duplicates(file, &mut taken);
         for (index, pod) in file.manifest.pods.iter().enumerate() {
             let subject = Subject { pod, earlier: &pods[..before], objects: &objects, facts };
             before += 1;
             let drafts = rules::all(&subject).into_iter();
-            of_file.extend(drafts.map(|draft| draft.placed(file, index, pod)));
+            of_file.extend(drafts.map(|draft| draft.placed(file, "Pod", index, &pod.meta)));
         }
         let is_told = |warning: &Problem, findings: &[Finding]| {
             findings.iter().any(|known| (known.line, known.column) == (warning.line, warning.column))
@@ -74,6 +78,28 @@ pub fn check(files: &[File<'_>], facts: &Facts) -> Vec<Finding> {
         findings.extend(of_file);
     }
     findings
+}
+
+/// Kind, namespace and name of every object, and the file that it stands in.
+type Taken<'a> = BTreeMap<(String, &'a str, &'a str), &'a str>;
+
+/// Objects of an earlier file that stand in this one again. (Twice in one file is refused by the reader.)
+fn duplicates<'a>(file: &File<'a>, taken: &mut Taken<'a>) -> Vec<Finding> {
+    let pods = file.manifest.pods.iter().map(|pod| ("Pod".to_owned(), &pod.meta));
+    let objects = file.manifest.objects.iter().map(|object| (object.kind.to_string(), &object.meta));
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (kind, meta) in pods.chain(objects) {
+        let index = counts.entry(kind.clone()).or_default();
+        let key = (kind.clone(), meta.namespace.as_str(), meta.name.as_str());
+        if let Some(earlier) = taken.insert(key, file.name) {
+            let message = format!("{kind} {}/{} stands in {earlier} too", meta.namespace, meta.name);
+            let draft = Draft::new(Severity::Error, "duplicate-object", "metadata.name", message);
+            found.push(draft.hint("give one of them another name").placed(file, &kind, *index, meta));
+        }
+        *index += 1;
+    }
+    found
 }
 
 /// What is wrong with a manifest as findings, in the same order.

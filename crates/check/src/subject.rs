@@ -71,7 +71,7 @@ impl<'a> Subject<'a> {
     pub(crate) fn image(&self, container: &Container) -> Option<&'a ImageFacts> {
         match self.facts.images.get(&container.image)? {
             Looked::Here(image) => Some(image),
-            Looked::NotLookedAt(_) => None,
+            _ => None,
         }
     }
 

@@ -4,6 +4,7 @@ mod completion;
 mod deadlines;
 mod grace;
 mod identity;
+mod images;
 mod ports;
 mod programs;
 mod references;
@@ -11,14 +12,13 @@ mod resources;
 mod volumes;
 mod waits;
 
-use crate::facts::Looked;
-use crate::finding::{Draft, Severity};
+use crate::finding::Draft;
 use crate::subject::Subject;
 
 /// All that is found in one Pod.
 pub(crate) fn all(subject: &Subject<'_>) -> Vec<Draft> {
-    let mut found = images(subject);
-    for rule in [
+    let rules = [
+        images::look,
         waits::look,
         ports::look,
         resources::look,
@@ -29,20 +29,6 @@ pub(crate) fn all(subject: &Subject<'_>) -> Vec<Draft> {
         completion::look,
         deadlines::look,
         grace::look,
-    ] {
-        found.extend(rule(subject));
-    }
-    found
-}
-
-/// Images that could not be looked at.
-fn images(subject: &Subject<'_>) -> Vec<Draft> {
-    let note = |member: crate::subject::Member<'_>| {
-        let Some(Looked::NotLookedAt(why)) = subject.facts.images.get(&member.container.image) else {
-            return None;
-        };
-        let message = format!("{:?} was not looked at: {why}", member.container.image);
-        Some(Draft::new(Severity::Note, "image-not-looked-at", member.field("image"), message))
-    };
-    subject.members().into_iter().filter_map(note).collect()
+    ];
+    rules.iter().flat_map(|look| look(subject)).collect()
 }

@@ -471,13 +471,32 @@ fn what_the_reader_of_manifests_warns_of_is_advice() {
 }
 
 #[test]
-fn images_that_were_not_looked_at_are_noted() {
-    let why = Looked::NotLookedAt("it is not on this machine".to_owned());
-    let facts = Facts { images: BTreeMap::from([("a".to_owned(), why)]), ..Facts::default() };
-    let text = manifest("containers: [{name: a, image: a, securityContext: {runAsNonRoot: true}}]");
-    let findings = super::findings(&text, &facts);
-    assert_eq!(findings.len(), 1);
-    assert_eq!((findings[0].severity, findings[0].rule), (Severity::Note, "image-not-looked-at"));
+fn images_that_are_not_here() {
+    let facts = |looked| Facts { images: BTreeMap::from([("a".to_owned(), looked)]), ..Facts::default() };
+    let one = |more: &str| manifest(&format!("containers: [{{name: a, image: a{more}}}]"));
+    let told = |more: &str, looked| {
+        let findings = super::findings(&one(more), &facts(looked)).into_iter();
+        findings.map(|finding| (finding.rule, finding.severity)).collect::<Vec<_>>()
+    };
+    let note = [("image-not-looked-at", Severity::Note)];
+    assert_eq!(told(", securityContext: {runAsNonRoot: true}", Looked::NotHere), note);
+    assert_eq!(told("", Looked::NotLookedAt("it cannot be read".to_owned())), note);
+    assert_eq!(told(", imagePullPolicy: Never", Looked::NotHere), [("image-unusable", ERROR)]);
+    assert_eq!(told("", Looked::Unusable("it is for arm64".to_owned())), [("image-unusable", ERROR)]);
+}
+
+#[test]
+fn one_object_in_two_files() {
+    let pod = manifest("containers: [{name: a, image: a}]");
+    let (one, other) = (super::parse(&pod), super::parse(OBJECTS));
+    let file = |name, manifest, bytes| crate::File { name, bytes, manifest };
+    let pods = [file("one", &one, pod.as_bytes()), file("two", &one, pod.as_bytes())];
+    let findings = crate::check(&pods, &facts());
+    assert_eq!((findings.len(), findings[0].rule, findings[0].file.as_str()), (1, "duplicate-object", "two"));
+    assert_eq!((findings[0].line, findings[0].path.as_str()), (4, "metadata.name"));
+    let objects = [file("one", &other, OBJECTS.as_bytes()), file("two", &other, OBJECTS.as_bytes())];
+    let lines: Vec<usize> = crate::check(&objects, &facts()).iter().map(|finding| finding.line).collect();
+    assert_eq!(lines, [4, 9, 14]);
 }
 
 #[test]
