@@ -64,7 +64,7 @@ async fn obtain(context: &Arc<PodContext>, action: &Action, name: &str) -> Resul
         done_bytes: AtomicU64::new(0),
         total_bytes: AtomicU64::new(0),
     });
-    match images.pull(&reference, &PullOptions::default(), progress).await {
+    match images.pull(&reference, &PullOptions::of_this_machine(), progress).await {
         Ok(image) => Ok((image, true)),
         Err(error) => match already_here(images, &reference, &error) {
             Some(image) => {
