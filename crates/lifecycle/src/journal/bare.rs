@@ -47,6 +47,7 @@ pub fn bare(pod: &Pod) -> Pod {
             security_context: PodSecurityContext::default(),
             enable_service_links: false,
             service_account_name: String::new(),
+            image_pull_secrets: Vec::new(),
             node_name: None,
             runtime_class_name: None,
         },

@@ -40,6 +40,7 @@ pub(crate) const HONOURED: &[(&str, &[&str])] = &[
             "hostNetwork",
             "hostPID",
             "hostname",
+            "imagePullSecrets",
             "initContainers",
             "nodeName",
             "readinessGates",
@@ -86,6 +87,7 @@ pub(crate) const HONOURED: &[(&str, &[&str])] = &[
     ),
     ("EnvVar", &["name", "value", "valueFrom"]),
     ("EnvVarSource", &["configMapKeyRef", "fieldRef", "resourceFieldRef", "secretKeyRef"]),
+    ("LocalObjectReference", &["name"]),
     ("ConfigMapKeySelector", &["key", "name", "optional"]),
     ("SecretKeySelector", &["key", "name", "optional"]),
     ("ObjectFieldSelector", &["apiVersion", "fieldPath"]),
@@ -200,7 +202,6 @@ const HINTS: &[(&str, &str, &str)] = &[
     ("PodSpec", "affinity", "the Pod runs on this machine"),
     ("PodSpec", "schedulingGates", "the Pod is not held back"),
     ("PodSpec", "hostUsers", "the Pod shares the machine's user namespace"),
-    ("PodSpec", "imagePullSecrets", "images are pulled anonymously"),
 ];
 
 /// What becomes of a field with that value.

@@ -44,6 +44,7 @@ pub fn empty_pod() -> Pod {
         readiness_gates: vec![],
         enable_service_links: true,
         service_account_name: "default".to_owned(),
+        image_pull_secrets: Vec::new(),
         node_name: None,
         runtime_class_name: None,
         resources: None,

@@ -388,6 +388,7 @@ fn every_field_that_is_honoured_arrives() {
                 ],
                 enable_service_links: true,
                 service_account_name: "default",
+                image_pull_secrets: [],
                 node_name: None,
                 runtime_class_name: None,
                 resources: None,
@@ -452,7 +453,7 @@ fn the_pod_may_come_before_what_it_needs() {
 #[test]
 fn what_is_not_honoured_is_named() {
     let text = pod(
-        "nodeSelector: {a: b}\ntolerations: [{key: a}]\naffinity: {}\npriority: 0\nhostUsers: false\nautomountServiceAccountToken: false\nimagePullSecrets: [{name: a}]\nschedulerName: default-scheduler\ntopologySpreadConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: DoNotSchedule}]\ncontainers:\n- {name: a, image: b, ports: [{containerPort: 80}], securityContext: {seLinuxOptions: {level: a}}, resizePolicy: [{resourceName: cpu, restartPolicy: NotRequired}], resources: {limits: {memory: 128m, nvidia.com/gpu: 1}}}\n- {name: b, image: b, ports: [{containerPort: 80}]}\nvolumes: [{name: x, emptyDir: {}}, {name: d, downwardAPI: {}}]\n",
+        "nodeSelector: {a: b}\ntolerations: [{key: a}]\naffinity: {}\npriority: 0\nhostUsers: false\nautomountServiceAccountToken: false\nschedulerName: default-scheduler\ntopologySpreadConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: DoNotSchedule}]\ncontainers:\n- {name: a, image: b, ports: [{containerPort: 80}], securityContext: {seLinuxOptions: {level: a}}, resizePolicy: [{resourceName: cpu, restartPolicy: NotRequired}], resources: {limits: {memory: 128m, nvidia.com/gpu: 1}}}\n- {name: b, image: b, ports: [{containerPort: 80}]}\nvolumes: [{name: x, emptyDir: {}}, {name: d, downwardAPI: {}}]\n",
     );
     let warnings = accepted(&text).warnings;
     let lines: String =
@@ -461,7 +462,6 @@ fn what_is_not_honoured_is_named() {
         NotHonoured spec.nodeSelector: valid Kubernetes, but not honoured by podling yet
         NotHonoured spec.tolerations: valid Kubernetes, but not honoured by podling yet
         NotHonoured spec.hostUsers: valid Kubernetes, but not honoured by podling yet
-        NotHonoured spec.imagePullSecrets: valid Kubernetes, but not honoured by podling yet
         NotHonoured spec.topologySpreadConstraints: valid Kubernetes, but not honoured by podling yet
         NotHonoured spec.containers[0].securityContext.seLinuxOptions: valid Kubernetes, but not honoured by podling yet
         NotHonoured spec.containers[0].resizePolicy: valid Kubernetes, but not honoured by podling yet
