@@ -3,7 +3,7 @@
 //! ```text
 //! manifests ─┐                     ┌─ play    the Pod played forward through lifecycle::decide
 //!            ├─► Subject ─► rules ─┤
-//! facts ─────┘   (one Pod)         └─ process, endless, sleeps   what a command says of itself
+//! facts ─────┘   (one Pod)         └─ process, shell, endless, sleeps   what a command says of itself
 //!                    │
 //!                    ▼
 //!                Findings, each with severity, rule, line, column, field path, hint
@@ -25,6 +25,7 @@ mod finding;
 mod play;
 mod process;
 mod rules;
+mod shell;
 mod sleeps;
 mod subject;
 #[cfg(test)]

@@ -9,8 +9,9 @@ use model::waits::{self, Opens, Wait};
 
 use super::ports::exposes;
 use crate::finding::{Draft, Severity};
-use crate::play::{self, Life, Script};
+use crate::play::{self, Life};
 use crate::process::{self, program_name};
+use crate::shell;
 use crate::subject::{Member, Role, Subject};
 
 pub(super) fn look(subject: &Subject<'_>) -> Vec<Draft> {
@@ -78,8 +79,8 @@ fn of_own_port(subject: &Subject<'_>, members: &[Member<'_>], index: usize, wait
         format!("init container `{name}` waits for {target}, where nothing listens: {who}; {verdict}");
     let hint = match opener {
         Some(opener) if is_main(subject, opener) => format!(
-            "make `{opener}` a sidecar: move it to spec.initContainers before `{name}`, with `restartPolicy: Always`; \
-             or drop `{name}` and let the main containers wait"
+            "make it a sidecar: move `{opener}` to spec.initContainers before `{name}`, with `restartPolicy: Always`; or \
+             drop `{name}` and let the main containers wait"
         ),
         Some(opener) => format!("put the sidecar `{opener}` before `{name}` in spec.initContainers"),
         None => format!(
@@ -111,7 +112,10 @@ fn gets_stuck(subject: &Subject<'_>, members: &[Member<'_>], waiting: &Member<'_
     let openers = others.filter(|other| opens(subject, other, port));
     let openers: BTreeSet<String> = openers.map(|other| other.name().to_owned()).collect();
     let life = Life::EndsWhenRunning(vec![openers]);
-    let script = Script { lives: BTreeMap::from([(waiting.name().to_owned(), life)]), ..Script::default() };
+    let script = play::Script {
+        lives: BTreeMap::from([(waiting.name().to_owned(), life)]),
+        ..play::Script::default()
+    };
     let pod = without_deadline(subject);
     let Some(played) = play::play(&pod, &script) else { return false };
     let is_it = |cause: &String| cause.contains(&format!("`{}`", waiting.name()));
@@ -145,23 +149,12 @@ fn certainty(member: &Member<'_>) -> Certainty {
         });
         return if is_known { Certainty::Blocks } else { Certainty::Unclear };
     };
-    let squeezed = script.split_whitespace().collect::<Vec<_>>().join(" ");
-    let words: Vec<&str> = squeezed.split([' ', ';']).collect();
-    const WAYS_ON: [&str; 7] = ["break", "exit", "for", "seq", "timeout", "trap", "kill"];
-    let has_way_on =
-        words.iter().any(|word| WAYS_ON.contains(word) || *word == "&" || ends_with_one_and(word));
-    let ignores_failure = squeezed
-        .split("||")
-        .skip(1)
-        .any(|after| !matches!(after.split_whitespace().next(), Some("exit" | "false" | "sleep")));
-    let counts = squeezed.contains("$((") || squeezed.contains("-lt") || squeezed.contains("-gt");
-    let loops = words.iter().any(|word| matches!(*word, "until" | "while"));
-    if loops && !has_way_on && !ignores_failure && !counts { Certainty::Blocks } else { Certainty::Unclear }
-}
-
-/// `server&` starts something in the background; `&&` and `2>&1` do not.
-fn ends_with_one_and(word: &str) -> bool {
-    word.ends_with('&') && !word.ends_with("&&") && !word.ends_with(">&")
+    let script = shell::Script::of(script);
+    const WAYS_ON: [&str; 6] = ["break", "exit", "return", "for", "trap", "kill"];
+    let has_way_on = WAYS_ON.iter().any(|way| script.runs(way)) || script.has_background_job();
+    let loops = script.runs("until") || script.runs("while");
+    let may_go_on = has_way_on || script.ignores_a_failure() || script.counts();
+    if loops && !may_go_on { Certainty::Blocks } else { Certainty::Unclear }
 }
 
 /// A wait for something that is not of this Pod: nobody can tell, which is worth a note.

@@ -74,6 +74,7 @@ fn a_wait_for_a_port_that_only_a_later_container_opens_never_ends() {
         UNTIL,
         "[sh, -c, 'while ! wget -q --spider http://127.0.0.1:8081/health; do echo no; sleep 2; done']",
         "['/bin/sh', '-ec', 'until curl -sf localhost:8081 >/dev/null 2>&1; do sleep 1; done']",
+        "[sh, -c, 'until timeout 1 nc -z localhost 8081; do echo waiting for it; sleep 1; done; echo exit']",
         "[wait-for, 'localhost:8081']",
         "[busybox, nc, -z, localhost, '8081']",
         "[sh, -c, 'until nc -z p 8081; do sleep 1; done']",
@@ -85,6 +86,17 @@ fn a_wait_for_a_port_that_only_a_later_container_opens_never_ends() {
     // And for a sidecar that stands too late.
     let sidecar = "- {name: web, image: a, restartPolicy: Always, ports: [{containerPort: 8081}]}\ncontainers: [{name: m, image: a}]";
     fires(&waiting(UNTIL, sidecar), &[("wait-never-ends", ERROR, 4)]);
+}
+
+/// The seed 001-18, with the very words of its page.
+#[test]
+fn the_deadlock_of_a_seed_is_found() {
+    let seed = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../seeds/001-18-wait-for-sidecar-ready.yaml"
+    ));
+    let text = format!("apiVersion: v1\nkind: Pod\nmetadata:\n  name: completed\n{}", seed.unwrap());
+    assert_eq!(found(&text, &facts()), [("wait-never-ends", ERROR, 9)]);
 }
 
 #[test]
