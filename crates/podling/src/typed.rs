@@ -26,6 +26,8 @@ struct Typed {
 pub(crate) enum Command {
     /// Run the Pods of a manifest in the foreground: logs, exit code, clean-up
     Run(Run),
+    /// Say what of a manifest can never work or rarely ends well, before anything starts
+    Check(Check),
     /// Load, pull, list, remove and save images
     #[command(subcommand)]
     Image(Image),
@@ -90,6 +92,109 @@ pub(crate) enum RunOutput {
     Text,
     /// One JSON object per line on standard output (docs/output-json.md)
     Json,
+}
+
+/// `podling check`.
+#[derive(Debug, Args)]
+#[command(after_help = exit::CHECK_HELP)]
+pub(crate) struct Check {
+    /// Manifests, as for `podling run`; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Exit with 1 for advice too
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: CheckOutput,
+    #[command(flatten)]
+    pub(crate) directories: Directories,
+}
+
+/// How `podling check` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckOutput {
+    /// For people, as compilers do
+    Text,
+    /// One JSON object (docs/output-json.md)
+    Json,
+}
+
+/// `podling image`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// Load images from docker-save archives, OCI archives or OCI layout folders
+    Load(ImageLoad),
+    /// Pull images from their registries
+    Pull(ImagePull),
+    /// List the images of this machine
+    List(ImageList),
+    /// Remove images
+    Remove(ImageRemove),
+    /// Save an image as an OCI archive
+    Save(ImageSave),
+}
+
+/// `podling image load`.
+#[derive(Debug, Args)]
+pub(crate) struct ImageLoad {
+    /// Archives (plain, gzip or zstd) or OCI layout folders
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) directories: Directories,
+}
+
+/// `podling image pull`.
+#[derive(Debug, Args)]
+pub(crate) struct ImagePull {
+    /// Images by tag or digest, such as nginx:1.27
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) references: Vec<String>,
+    #[command(flatten)]
+    pub(crate) directories: Directories,
+}
+
+/// `podling image list`.
+#[derive(Debug, Args)]
+pub(crate) struct ImageList {
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: ListOutput,
+    #[command(flatten)]
+    pub(crate) directories: Directories,
+}
+
+/// How lists are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListOutput {
+    /// For people
+    Table,
+    /// For machines
+    Json,
+}
+
+/// `podling image remove`.
+#[derive(Debug, Args)]
+pub(crate) struct ImageRemove {
+    /// Images to remove
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) references: Vec<String>,
+    #[command(flatten)]
+    pub(crate) directories: Directories,
+}
+
+/// `podling image save`.
+#[derive(Debug, Args)]
+pub(crate) struct ImageSave {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub(crate) reference: String,
+    /// The archive to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) directories: Directories,
 }
 
 /// `podling image`.
@@ -224,6 +329,7 @@ mod tests {
     fn every_command_takes_the_directories_after_its_name() {
         let commands: &[&[&str]] = &[
             &["run", "pod.yaml"],
+            &["check", "pod.yaml", "--strict", "-o", "json"],
             &["image", "load", "a.tar"],
             &["image", "pull", "nginx"],
             &["image", "list"],
