@@ -61,7 +61,11 @@ fn spec_of(report: &mut Report<'_, '_>, node: &Node) -> PodSpec {
         ("OnFailure", RestartPolicy::OnFailure),
     ];
     let dns_policy = dns_policy(report, node);
-    PodSpec {
+    // A running Pod gets them, by a request of their own (KEP-277).
+    if let Some(ephemeral) = node.get("ephemeralContainers").filter(|list| !list.items().is_empty()) {
+        report.forbidden(ephemeral, "cannot be set on create");
+    }
+    let mut spec = PodSpec {
         init_containers,
         containers,
         ephemeral_containers: Vec::new(),
@@ -87,8 +91,10 @@ fn spec_of(report: &mut Report<'_, '_>, node: &Node) -> PodSpec {
         image_pull_secrets: image_pull_secrets(node),
         node_name: ruled(report, node, "nodeName", names::dns_subdomain).map(str::to_owned),
         runtime_class_name: ruled(report, node, "runtimeClassName", names::dns_subdomain).map(str::to_owned),
-        resources: node.get("resources").map(|_| resources::resources(report, node)),
-    }
+        resources: None,
+    };
+    spec.resources = resources::of_pod(report, node, &spec);
+    spec
 }
 
 /// One name, one container, whatever its role.

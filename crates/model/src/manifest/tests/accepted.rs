@@ -113,6 +113,10 @@ fn every_field_that_is_honoured_arrives() {
                             requests: {},
                             limits: {},
                         },
+                        resize_policy: ResizePolicies {
+                            cpu: NotRequired,
+                            memory: NotRequired,
+                        },
                         volume_mounts: [],
                         restart_policy: Some(
                             Always,
@@ -227,6 +231,10 @@ fn every_field_that_is_honoured_arrives() {
                             requests: {},
                             limits: {},
                         },
+                        resize_policy: ResizePolicies {
+                            cpu: NotRequired,
+                            memory: NotRequired,
+                        },
                         volume_mounts: [
                             VolumeMount {
                                 name: "e",
@@ -301,6 +309,7 @@ fn every_field_that_is_honoured_arrives() {
                         tty: true,
                     },
                 ],
+                ephemeral_containers: [],
                 restart_policy: Always,
                 termination_grace_period_seconds: 5,
                 active_deadline_seconds: Some(
@@ -464,7 +473,6 @@ fn what_is_not_honoured_is_named() {
         NotHonoured spec.hostUsers: valid Kubernetes, but not honoured by podling yet
         NotHonoured spec.topologySpreadConstraints: valid Kubernetes, but not honoured by podling yet
         NotHonoured spec.containers[0].securityContext.seLinuxOptions: valid Kubernetes, but not honoured by podling yet
-        NotHonoured spec.containers[0].resizePolicy: valid Kubernetes, but not honoured by podling yet
         Suspicious spec.containers[0].resources.limits.memory: fractional byte value "128m" is invalid, must be an integer
         NotHonoured spec.containers[0].resources.limits[nvidia.com/gpu]: podling has no such resource: the container runs without it
         Suspicious spec.containers[1].ports[0].containerPort: containers "a" and "b" both declare port 80: they share one network, and only one of them can listen there
