@@ -65,7 +65,7 @@ pub struct Sandbox {
 /// A container's root filesystem: layers of the image under a writable one, joined by overlayfs.
 #[derive(Clone, Debug)]
 pub struct Rootfs {
-    /// The image's layers, the topmost first.
+    /// The image's layers, the topmost first: directories, or files that are EROFS images.
     pub lower: Vec<PathBuf>,
     /// Where writes go. Created when missing.
     pub upper: PathBuf,

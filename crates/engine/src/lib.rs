@@ -4,12 +4,14 @@
 //! The engine never knows where its Pods come from: it is given a [`control_plane::ControlPlane`] and tells
 //! it everything that happens. It knows no HTTP and no API store.
 
+mod answer;
 mod cgroups;
 mod checkpoint;
 mod clock;
 pub mod control_plane;
 mod diagnose;
 mod env;
+mod grpc_probe;
 mod host_devices;
 mod http_probe;
 mod identity;

@@ -4,26 +4,24 @@
 //! while they are downloaded, three at a time. Whoever else pulls the same layer, in this process or another, waits for it
 //! and does not download it again. Every byte is checked against the digest that led to it.
 //!
-//! The HTTP client and TLS come to life here, when something is pulled, and not before: starting podling must not pay.
+//! What a registry is asked, and how, is `registry`'s. The HTTP client and TLS come to life here, when something is pulled, and not before: starting podling must not pay.
 
 mod failure;
+mod flight;
 
+use std::ffi::OsString;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use oci_client::Client;
-use oci_client::client::{ClientConfig, ClientProtocol};
-use oci_client::secrets::RegistryAuth;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use self::failure::{Cause, FirstFailure};
 pub use self::failure::{PullError, PullReason};
-use crate::archive::DOCUMENT_MAX_BYTES;
 use crate::commit::{Config, NewImage, NewName};
 use crate::digest::Digest;
 use crate::error::Error;
@@ -33,47 +31,79 @@ use crate::pipe::{Piece, channel};
 use crate::progress::Progress;
 use crate::record::{Image, LayerRecord, runs_here};
 use crate::reference::Reference;
+use crate::registry::{Access, Credentials, Repository, Timeouts, files_of_this_user};
 use crate::staging::Session;
 use crate::store::{Hold, Images};
 
+/// Of one image. All pulls of a process together have a limit too, in `flight`.
 const LAYERS_AT_ONCE: usize = 3;
-const ACCEPT: [&str; 4] = [
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-];
 
 /// How to pull.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullOptions {
-    /// Registries (host and port) spoken to without TLS. Those on loopback always are.
-    pub plain_http: Vec<String>,
+    /// Where `HOST/hosts.toml` says how to reach a registry and its mirrors.
+    pub hosts: PathBuf,
+    /// Credentials that come before those of this machine, such as a Pod's.
+    pub pull_secrets: Vec<Credentials>,
+    /// Files with credentials, in Docker's format; those that are not there are passed over.
+    pub credential_files: Vec<PathBuf>,
+    /// Where credential helpers are looked for, instead of in `PATH`.
+    pub helper_path: Option<OsString>,
     /// How long to wait for a connection.
     pub connect_timeout: Duration,
     /// How long a registry may send nothing.
     pub read_timeout: Duration,
+    /// How long to wait before a request is made for the second time; doubles with each further one.
+    pub retry_delay: Duration,
 }
 
 impl Default for PullOptions {
+    /// Without any files of this machine.
     fn default() -> Self {
         Self {
-            plain_http: Vec::new(),
+            hosts: PathBuf::from("/nonexistent"),
+            pull_secrets: Vec::new(),
+            credential_files: Vec::new(),
+            helper_path: None,
             connect_timeout: Duration::from_secs(15),
             read_timeout: Duration::from_secs(60),
+            retry_delay: Duration::from_millis(500),
         }
     }
 }
 
-/// A repository, and how to talk to its registry. All that a download needs: it may linger for an instant after the pull.
-struct Remote {
-    client: Client,
-    reference: oci_client::Reference,
+impl PullOptions {
+    /// Where the registries' settings are when nothing else is said.
+    pub const DEFAULT_HOSTS: &'static str = "/etc/podling/certs.d";
+
+    /// With the settings and credentials of this machine and user, where the environment says that they are:
+    /// `PODLING_CERTS_D`, `DOCKER_CONFIG`, `REGISTRY_AUTH_FILE`, `XDG_RUNTIME_DIR`, `HOME`.
+    pub fn of_this_machine() -> Self {
+        let variable =
+            |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        Self {
+            hosts: variable("PODLING_CERTS_D").unwrap_or_else(|| PathBuf::from(Self::DEFAULT_HOSTS)),
+            credential_files: files_of_this_user(variable),
+            ..Self::default()
+        }
+    }
+
+    fn repository(&self, reference: &Reference) -> Result<Repository, Cause> {
+        let access = Access {
+            hosts: &self.hosts,
+            pull_secrets: &self.pull_secrets,
+            credential_files: &self.credential_files,
+            helper_path: self.helper_path.as_deref(),
+            timeouts: Timeouts { connect: self.connect_timeout, read: self.read_timeout },
+            retry_delay: self.retry_delay,
+        };
+        Ok(Repository::new(reference, &access)?)
+    }
 }
 
 /// What the tasks of one pull share.
 struct Pull {
-    remote: Arc<Remote>,
+    repository: Arc<Repository>,
     session: Session,
     progress: Arc<dyn Progress>,
     stop: AtomicBool,
@@ -113,14 +143,14 @@ impl Drop for StopOnDrop {
 
 impl Images {
     /// Pulls `reference`, whether it is here already or not: a tag may have moved. Layers that are here are not fetched.
+    /// Who pulls the same in the same way at the same time waits for the first one's result.
     pub async fn pull(
         &self,
         reference: &Reference,
         options: &PullOptions,
         progress: Arc<dyn Progress>,
     ) -> Result<Image, PullError> {
-        let result = self.pull_image(reference, options, progress).await;
-        result.map_err(|cause| cause.of(reference))
+        flight::join(self, reference, options, progress).await
     }
 
     async fn pull_image(
@@ -129,11 +159,11 @@ impl Images {
         options: &PullOptions,
         progress: Arc<dyn Progress>,
     ) -> Result<Image, Cause> {
-        let client = client(reference, options)?;
+        let repository = options.repository(reference)?;
         let store = self.clone();
         let session = blocking(move || Ok(Session::begin(&store)?)).await?;
         let pull = Arc::new(Pull {
-            remote: Arc::new(Remote { client, reference: remote_reference(reference) }),
+            repository: Arc::new(repository),
             session,
             progress,
             stop: AtomicBool::new(false),
@@ -141,7 +171,7 @@ impl Images {
             has_loose_layers: AtomicBool::new(false),
         });
         let _stop = StopOnDrop(Arc::clone(&pull));
-        let remote_image = pull.remote.fetch_image(reference).await?;
+        let remote_image = RemoteImage::fetch(&pull.repository, reference).await?;
         let layers = match self.pin_image(&remote_image.config.id)? {
             Some(hold) => Ok((vec![hold], Vec::new())),
             None => pull.fetch_layers(&remote_image.layers).await,
@@ -160,23 +190,26 @@ struct RemoteImage {
     layers: Vec<Arc<Expected>>,
 }
 
-impl Remote {
-    async fn fetch_image(&self, reference: &Reference) -> Result<RemoteImage, Cause> {
+impl RemoteImage {
+    async fn fetch(repository: &Repository, reference: &Reference) -> Result<Self, Cause> {
         let what = reference.to_string();
-        let (mut bytes, target) = self.fetch_manifest(&self.reference, reference.digest(), &what).await?;
+        let mut bytes = match reference.digest() {
+            Some(digest) => repository.manifest(digest).await?,
+            None => repository.resolve(reference.tag().unwrap_or("latest")).await?,
+        };
+        let target = Digest::of(&bytes);
         let mut parsed = manifest::parse(&what, &bytes)?;
         if let Document::Index(index) = &parsed {
             let entries: Vec<_> = index.manifests().iter().collect();
             let digest = manifest::digest(&what, manifest::choose(&what, &entries)?)?;
-            let chosen = self.reference.clone_with_digest(digest.to_string());
-            (bytes, _) = self.fetch_manifest(&chosen, Some(&digest), &what).await?;
+            bytes = repository.manifest(&digest).await?;
             parsed = manifest::parse(&what, &bytes)?;
         }
         let Document::Manifest(parsed) = parsed else {
             return Err(Error::invalid(what, "its index leads to another index").into());
         };
         let config_digest = manifest::digest(&what, parsed.config())?;
-        let config_bytes = self.fetch_document(&config_digest).await?;
+        let config_bytes = repository.document(&config_digest).await?;
         let config =
             Config::parse(&format!("the configuration of {what}"), config_bytes, Some(&config_digest))?;
         if !runs_here(config.parsed.os(), config.parsed.architecture()) {
@@ -189,49 +222,7 @@ impl Remote {
         }
         let layers = manifest::expected_layers(&what, &parsed, &config)?;
         let layers = layers.into_iter().map(|(_, expected)| Arc::new(expected)).collect();
-        Ok(RemoteImage { config, manifest: bytes, target, layers })
-    }
-
-    async fn fetch_manifest(
-        &self,
-        remote: &oci_client::Reference,
-        expected: Option<&Digest>,
-        what: &str,
-    ) -> Result<(Vec<u8>, Digest), Cause> {
-        let (bytes, _) = self.client.pull_manifest_raw(remote, &RegistryAuth::Anonymous, &ACCEPT).await?;
-        let actual = Digest::of(&bytes);
-        match expected {
-            Some(expected) if *expected != actual => {
-                let what = format!("the manifest of {what}");
-                Err(Error::DigestMismatch { what, expected: expected.clone(), actual }.into())
-            }
-            _ => Ok((bytes.to_vec(), actual)),
-        }
-    }
-
-    async fn fetch_document(&self, digest: &Digest) -> Result<Vec<u8>, Cause> {
-        let mut stream = self.client.pull_blob_stream(&self.reference, digest.as_str()).await?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = stream.next().await {
-            bytes.extend_from_slice(&chunk.map_err(Cause::from_stream)?);
-            if bytes.len() as u64 > DOCUMENT_MAX_BYTES {
-                return Err(Error::invalid(digest.to_string(), "a configuration of more than 8 MiB").into());
-            }
-        }
-        Ok(bytes)
-    }
-
-    async fn download(&self, expected: &Expected, sender: &mpsc::Sender<Piece>) -> Result<(), Cause> {
-        let blob = expected.blob.as_ref().unwrap_or(&expected.diff_id);
-        let mut stream = self.client.pull_blob_stream(&self.reference, blob.as_str()).await?;
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(Cause::from_stream)?;
-            if sender.send(Piece::Bytes(Vec::from(chunk))).await.is_err() {
-                return Ok(());
-            }
-        }
-        let _ = sender.send(Piece::End).await;
-        Ok(())
+        Ok(Self { config, manifest: bytes, target, layers })
     }
 }
 
@@ -265,16 +256,19 @@ impl Pull {
     async fn fetch_layer(self: Arc<Self>, expected: Arc<Expected>) -> Result<(Hold, LayerRecord), Cause> {
         let pull = Arc::clone(&self);
         let _permit = pull.downloads.acquire().await.map_err(|_| Error::Stopped)?;
+        let _permit_of_all = flight::DOWNLOADS.acquire().await.map_err(|_| Error::Stopped)?;
         let runtime = Handle::current();
         blocking(move || {
             let why = Arc::new(std::sync::Mutex::new(None));
             let open = || {
                 let (sender, reader) = channel();
                 // The download begins only when the layer is really missing, after any wait for another process.
-                let (remote, why, expected) =
-                    (Arc::clone(&self.remote), Arc::clone(&why), Arc::clone(&expected));
+                let (repository, why, expected) =
+                    (Arc::clone(&self.repository), Arc::clone(&why), Arc::clone(&expected));
                 runtime.spawn(async move {
-                    if let Err(cause) = remote.download(&expected, &sender).await {
+                    let blob = expected.blob.as_ref().unwrap_or(&expected.diff_id);
+                    if let Err(error) = repository.blob(blob, expected.blob_bytes, &sender).await {
+                        let cause = Cause::from(error);
                         let error = io::Error::other(cause.to_string());
                         *failure::locked(&why) = Some(cause);
                         // A reader that is gone has a failure of its own to tell.
@@ -322,61 +316,8 @@ impl Pull {
     }
 }
 
-fn remote_reference(reference: &Reference) -> oci_client::Reference {
-    let (registry, repository) = (reference.registry().to_owned(), reference.repository().to_owned());
-    match reference.digest() {
-        Some(digest) => oci_client::Reference::with_digest(registry, repository, digest.to_string()),
-        None => {
-            let tag = reference.tag().unwrap_or("latest").to_owned();
-            oci_client::Reference::with_tag(registry, repository, tag)
-        }
-    }
-}
-
-fn client(reference: &Reference, options: &PullOptions) -> Result<Client, Cause> {
-    // The first provider of the process stays; a second installation is refused, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let registry = reference.registry().to_owned();
-    let host = registry.split(':').next().unwrap_or_default().to_owned();
-    let is_near = is_loopback(&registry);
-    let is_plain = is_near || options.plain_http.contains(&registry);
-    let config = ClientConfig {
-        protocol: if is_plain { ClientProtocol::HttpsExcept(vec![registry]) } else { ClientProtocol::Https },
-        connect_timeout: Some(options.connect_timeout),
-        read_timeout: Some(options.read_timeout),
-        user_agent: concat!("podling/", env!("CARGO_PKG_VERSION")),
-        platform_resolver: None,
-        // A proxy from the environment is never asked for loopback, as in Go's programs. The client has no switch for that;
-        // naming a proxy that is not used for this host replaces those of the environment.
-        http_proxy: is_near.then(|| "http://127.0.0.1:9".to_owned()),
-        no_proxy: is_near.then_some(host),
-        ..ClientConfig::default()
-    };
-    Ok(Client::try_from(config)?)
-}
-
-fn is_loopback(registry: &str) -> bool {
-    let host = registry.split(':').next().unwrap_or_default();
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Cause> + Send + 'static,
 ) -> Result<T, Cause> {
     tokio::task::spawn_blocking(work).await.map_err(Cause::from_join)?
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_loopback;
-
-    #[test]
-    fn only_loopback_goes_without_tls_unasked() {
-        assert!(is_loopback("localhost:5000") && is_loopback("127.0.0.1") && is_loopback("127.9.9.9:80"));
-        assert!(
-            !is_loopback("docker.io")
-                && !is_loopback("10.0.0.1:5000")
-                && !is_loopback("localhost.example.com")
-        );
-    }
 }

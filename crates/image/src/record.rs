@@ -75,6 +75,11 @@ impl Image {
     pub fn image_id(&self) -> &str {
         self.repo_digest.as_deref().unwrap_or(self.id.as_str())
     }
+
+    /// Whether a regular file stands at the absolute path `path`, links followed as a container would see them.
+    pub fn has_file(&self, path: &str) -> std::io::Result<bool> {
+        Ok(crate::merged::open(&self.layers, path)?.is_some())
+    }
 }
 
 /// One line of `podling image list`.

@@ -5,102 +5,12 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use image::{Digest, Images, PullError, PullOptions, PullReason, Reference, Silent};
-use oci_client::client::{ClientConfig, ClientProtocol};
-use oci_client::secrets::RegistryAuth;
-use oci_client::{Client, RegistryOperation};
+use support::faults::{Fault, Faults};
+use support::registry::{MANIFEST, Registry};
 use support::{Layer, Packing, TestImage, chain, contents, noise, store};
-
-struct Registry {
-    process: Child,
-    address: String,
-    storage: PathBuf,
-}
-
-impl Registry {
-    /// Starts a registry on a free port and waits until it says which.
-    fn start(folder: &Path) -> Self {
-        let storage = folder.join("registry");
-        let config = folder.join("registry.yml");
-        let text = format!(
-            "version: 0.1\nlog: {{level: info, formatter: json}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-             http: {{addr: '127.0.0.1:0'}}\n",
-            storage.display()
-        );
-        fs::write(&config, text).unwrap();
-        let mut process = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&config)
-            .env("OTEL_TRACES_EXPORTER", "none")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("these tests need Debian's package docker-registry");
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let address = lines.by_ref().map(Result::unwrap).find_map(|line| {
-            let (_, rest) = line.split_once("listening on ")?;
-            Some(rest.split(['"', ' ', ',']).next()?.to_owned())
-        });
-        // It must not block on a full pipe; the thread ends with the process.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { process, address: address.expect("the registry says where it listens"), storage }
-    }
-
-    fn reference(&self, name: &str) -> Reference {
-        Reference::parse(&format!("{}/{name}", self.address)).unwrap()
-    }
-
-    /// Pushes the image with gzip layers, and returns its manifest's digest.
-    async fn push(&self, name: &str, image: &TestImage) -> Digest {
-        let mut blobs = Vec::new();
-        let manifest = image.manifest(Packing::Gzip, &mut blobs);
-        self.push_raw(name, blobs, manifest, "application/vnd.oci.image.manifest.v1+json").await
-    }
-
-    async fn push_raw(
-        &self,
-        name: &str,
-        blobs: Vec<(String, Vec<u8>)>,
-        manifest: Vec<u8>,
-        media_type: &str,
-    ) -> Digest {
-        let config = ClientConfig {
-            protocol: ClientProtocol::Http,
-            // The environment may name a proxy, which knows nothing of this loopback.
-            http_proxy: Some("http://127.0.0.1:9".to_owned()),
-            no_proxy: Some("127.0.0.1".to_owned()),
-            ..ClientConfig::default()
-        };
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::try_from(config).unwrap();
-        let remote: oci_client::Reference = format!("{}/{name}", self.address).parse().unwrap();
-        client.auth(&remote, &RegistryAuth::Anonymous, RegistryOperation::Push).await.unwrap();
-        for (_, blob) in blobs {
-            let digest = Digest::of(&blob);
-            client.push_blob(&remote, blob, digest.as_str()).await.unwrap();
-        }
-        let digest = Digest::of(&manifest);
-        client.push_manifest_raw(&remote, manifest, media_type.parse().unwrap()).await.unwrap();
-        digest
-    }
-
-    fn blob(&self, digest: &Digest) -> PathBuf {
-        let hex = digest.hex();
-        self.storage.join(format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]))
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 async fn pull(store: &Images, reference: &Reference) -> Result<image::Image, PullError> {
     store.pull(reference, &PullOptions::default(), Arc::new(Silent)).await
@@ -156,11 +66,10 @@ async fn the_platform_of_this_machine_is_taken_from_an_index() {
     for (tag, image) in [("app:here", &here), ("app:there", &there)] {
         let mut blobs = Vec::new();
         let manifest = image.manifest(Packing::Gzip, &mut blobs);
-        let media_type = "application/vnd.oci.image.manifest.v1+json";
-        let mut entry = support::descriptor(media_type, &manifest);
+        let mut entry = support::descriptor(MANIFEST, &manifest);
         entry["platform"] = serde_json::json!({"os": "linux", "architecture": image.config["architecture"]});
         entries.insert(0, entry);
-        registry.push_raw(tag, blobs, manifest, media_type).await;
+        registry.push_raw(tag, blobs, manifest, MANIFEST).await;
     }
     let media_type = "application/vnd.oci.image.index.v1+json";
     let index = |entries: &[serde_json::Value]| {
@@ -229,21 +138,42 @@ async fn damaged_contents_are_refused_and_nothing_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_pulls_at_once_fetch_each_layer_once() {
+async fn ten_pulls_at_once_are_one() {
     let folder = tempfile::tempdir().unwrap();
     let (store, registry) = (store(folder.path()), Registry::start(folder.path()));
     registry.push("app:v1", &test_image("one")).await;
-    let reference = registry.reference("app:v1");
-    let counter = Arc::new(Counter::default());
+    let faults = Faults::before(&registry.address, |_| Fault::Pass);
     let mut pulls = tokio::task::JoinSet::new();
     for _ in 0..10 {
-        let (store, reference, counter) = (store.clone(), reference.clone(), Arc::clone(&counter));
-        pulls
-            .spawn(async move { store.pull(&reference, &PullOptions::default(), counter).await.unwrap().id });
+        let (store, reference) = (store.clone(), faults.reference("app:v1"));
+        pulls.spawn(async move { pull(&store, &reference).await.unwrap().id });
     }
     let ids = pulls.join_all().await;
     assert_eq!(ids, vec![test_image("one").id(); 10]);
-    assert_eq!(counter.0.load(std::sync::atomic::Ordering::Relaxed), 4);
+    // A manifest, a configuration, four layers. Whoever came when all was over asked for manifest and configuration again.
+    let layers = faults.seen().iter().filter(|request| request.is_blob()).count();
+    assert!(layers < 10, "{:?}", faults.seen());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_goes_on_when_the_one_who_began_gives_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, registry) = (store(folder.path()), Registry::start(folder.path()));
+    registry.push("app:v1", &test_image("one")).await;
+    let (reference, options) = (registry.reference("app:v1"), PullOptions::default());
+    let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
+    let mut first = Box::pin(store.pull(&reference, &options, Arc::new(Under(sender))));
+    let second = store.pull(&reference, &options, Arc::new(Silent));
+    let mut second = Box::pin(second);
+    tokio::select! {
+        biased;
+        _ = events.recv() => {}
+        _ = &mut first => {}
+        // Joined, but the first was there before.
+        _ = &mut second => {}
+    }
+    drop(first);
+    assert_eq!(pull(&store, &reference).await.unwrap().id, test_image("one").id());
 }
 
 /// Says when a layer is under way, and by its end that the pull is over.
@@ -278,18 +208,4 @@ async fn an_abandoned_pull_leaves_nothing() {
     while events.recv().await.is_some() {}
     let left = contents(&store);
     assert!(left.is_empty() || store.find(&reference).unwrap().is_some(), "{left:?}");
-}
-
-/// Counts the layers that were really fetched.
-#[derive(Default)]
-struct Counter(std::sync::atomic::AtomicU64);
-
-impl image::Progress for Counter {
-    fn begin(&self, _what: &str, _total_bytes: Option<u64>) -> u64 {
-        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
-    }
-
-    fn advance(&self, _step: u64, _bytes: u64) {}
-
-    fn done(&self, _step: u64) {}
 }

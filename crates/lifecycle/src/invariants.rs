@@ -18,11 +18,17 @@
 //! 12. Everything that is due is begun in the round in which it is due, and `wake_at` is never later than the next.
 //! 13. Nothing is begun twice; when all is as asked, nothing is begun at all.
 //! 14. All of it holds when the daemon restarts at any instant: the Ledger is kept with the Memory.
+//! 15. Main containers and sidecars alone decide readiness, main containers alone the end; an ephemeral container
+//!     starts at most once (KEP-277).
+//! 16. Cgroups have what the node has set aside, and the Pod's has room for its containers' at every step (KEP-1287).
 //!
 //! That a stop in a fair world ends in [`crate::End::Gone`] (13) is seen by the simulation only: it needs time.
 
 mod lateness;
 mod ledger;
+mod resources;
+mod standing;
+mod track;
 
 use std::fmt;
 
@@ -36,7 +42,7 @@ use crate::schedule::probe_of;
 use crate::time::{Now, seconds};
 
 pub use ledger::Ledger;
-use ledger::{Track, stays_ended};
+use track::{Track, stays_ended};
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +77,7 @@ impl Ledger {
             round.check_action(action, &decision.actions[..position]);
         }
         round.check_phase();
+        round.check_standing();
         round.check_lateness();
         let violations = round.violations;
         self.take_over(decision);
@@ -90,16 +97,29 @@ impl Round<'_> {
         self.demand(13, is_new, || format!("{action:?} is already under way"));
         match action {
             Action::Start { container, attempt, sandbox, .. } => {
+                self.check_making();
                 self.check_no_new_life(action);
                 self.check_start(container, *attempt, *sandbox, before);
             }
-            Action::Pull { .. }
-            | Action::CreateSandbox { .. }
-            | Action::PrepareVolumes { .. }
-            | Action::AllocateResources { .. }
-            | Action::ResizePod { .. }
-            | Action::ResizeContainer { .. }
-            | Action::PostStart { .. } => self.check_no_new_life(action),
+            Action::CreateSandbox { .. } => {
+                self.check_no_new_life(action);
+                self.check_making();
+            }
+            Action::Pull { .. } | Action::PrepareVolumes { .. } | Action::PostStart { .. } => {
+                self.check_no_new_life(action)
+            }
+            Action::AllocateResources { resources, .. } => {
+                self.check_no_new_life(action);
+                self.check_ask(resources);
+            }
+            Action::ResizePod { resources, .. } => {
+                self.check_no_new_life(action);
+                self.check_resize_pod(resources);
+            }
+            Action::ResizeContainer { container, attempt, resources, .. } => {
+                self.check_no_new_life(action);
+                self.check_resize_container(container, *attempt, resources);
+            }
             Action::Signal { container, .. } => self.check_signal(container),
             Action::Kill { container, .. } => self.check_kill(container),
             Action::RemoveSandbox { .. } => {
@@ -135,9 +155,15 @@ impl Round<'_> {
         let is_prepared = in_sandbox && self.seen.volumes == Volumes::Ready;
         self.demand(9, is_prepared, || format!("{name} starts without sandbox or volumes"));
 
+        if member.role == Role::Ephemeral {
+            let is_first = track.attempt.is_none();
+            return self.demand(15, is_first, || format!("{name} is ephemeral and starts again"));
+        }
         let number = if member.role == Role::Main { 2 } else { 3 };
-        let earlier = members(self.pod)
-            .filter(|m| m.role != Role::Main && (member.role == Role::Main || m.index < member.index));
+        let earlier = members(self.pod).filter(|m| {
+            matches!(m.role, Role::Init | Role::Sidecar)
+                && (member.role == Role::Main || m.index < member.index)
+        });
         for init in earlier {
             let passed = self.ledger.track(init.name()).passed_in_run;
             self.demand(number, passed, || format!("{name} starts before {} is done", init.name()));
@@ -162,7 +188,8 @@ impl Round<'_> {
         let is_over = self.deadline(track).is_some_and(|deadline| deadline <= self.now.boot_nanos);
         if member.role == Role::Sidecar && track.alone.is_none() && !is_over {
             let later = |role: Role, other: &str| {
-                role != Role::Sidecar || self.ledger.index_of(self.pod, other) > member.index
+                matches!(role, Role::Init | Role::Main)
+                    || role == Role::Sidecar && self.ledger.index_of(self.pod, other) > member.index
             };
             let holds = !self.anyone_alive(later);
             self.demand(10, holds, || format!("sidecar {name} is signalled before its turn"));
@@ -201,12 +228,12 @@ impl Round<'_> {
 
     fn is_alive(&self, name: &str) -> bool {
         let runs = |i: &crate::Instance| matches!(i.state, InstanceState::Running { .. });
-        self.seen.containers.get(name).is_some_and(runs)
-            || self
-                .seen
-                .in_flight
-                .iter()
-                .any(|action| matches!(action, Action::Start { container, .. } if container == name))
+        self.seen.containers.get(name).is_some_and(runs) || self.is_starting(name)
+    }
+
+    fn is_starting(&self, name: &str) -> bool {
+        let starts = |action: &Action| matches!(action, Action::Start { container, .. } if container == name);
+        self.seen.in_flight.iter().any(starts)
     }
 
     fn anyone_alive(&self, is: impl Fn(Role, &str) -> bool) -> bool {

@@ -24,6 +24,7 @@
 //! | start order; stop order; probe schedules; cleaning up | `plan/` |
 //! | phase, conditions, container states, the cause | `report/` |
 //! | the 14 promises, checked from outside | [`invariants`] |
+//! | what is recorded of a life, and how it is played again | [`journal`], [`replay`] |
 //! | every rule as a timeline for a Kubernetes user | `scenarios/` |
 //! | random worlds, and wrong decisions that must be caught | `tests/life/` |
 
@@ -31,11 +32,13 @@ mod action;
 mod decide;
 mod event;
 pub mod invariants;
+pub mod journal;
 mod memory;
 mod note;
 mod observation;
 mod plan;
 mod policy;
+pub mod replay;
 mod report;
 mod resize;
 mod restart;

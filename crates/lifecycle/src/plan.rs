@@ -31,6 +31,8 @@ pub(crate) struct Plan<'a> {
     memory: &'a Memory,
     seen: &'a Observation,
     now: &'a Now,
+    /// The node is being asked, or about to be, what sandbox and containers may have.
+    is_allocating: bool,
     pub(crate) actions: Vec<Action>,
     pub(crate) cancel: Vec<Action>,
     pub(crate) wake_at: Option<Deadline>,
@@ -40,8 +42,9 @@ pub(crate) struct Plan<'a> {
 impl<'a> Plan<'a> {
     /// The plan for this round.
     pub(crate) fn of(pod: &'a Pod, memory: &'a Memory, seen: &'a Observation, now: &'a Now) -> Plan<'a> {
+        let (actions, cancel) = (vec![], vec![]);
         let mut plan =
-            Plan { pod, memory, seen, now, actions: vec![], cancel: vec![], wake_at: None, end: None };
+            Plan { pod, memory, seen, now, is_allocating: false, actions, cancel, wake_at: None, end: None };
         if memory.outcome.is_some() {
             plan.clean_up();
         } else if memory.stopping.is_some() {

@@ -50,7 +50,7 @@ pub enum Transition {
 }
 
 /// The changes from `old` to `new`, in the order in which they are told: init containers, main containers,
-/// readiness, the end. `old` is absent for the first status of a Pod.
+/// ephemeral ones, readiness, the end. `old` is absent for the first status of a Pod.
 pub fn transitions(old: Option<&Status>, new: &Status) -> Vec<Transition> {
     let mut told = Vec::new();
     let total = new.init_container_statuses.len();
@@ -58,7 +58,7 @@ pub fn transitions(old: Option<&Status>, new: &Status) -> Vec<Transition> {
         let before = old.and_then(|old| old.container(&container.name));
         of_container(before, container, Some((index + 1, total)), &mut told);
     }
-    for container in &new.container_statuses {
+    for container in new.container_statuses.iter().chain(&new.ephemeral_container_statuses) {
         let before = old.and_then(|old| old.container(&container.name));
         of_container(before, container, None, &mut told);
     }

@@ -5,6 +5,7 @@
 pub mod bpf;
 pub mod cgroup;
 pub mod clone;
+pub mod erofs;
 pub mod exec;
 pub mod limits;
 pub mod mount;

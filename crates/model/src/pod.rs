@@ -83,6 +83,9 @@ pub struct PodSpec {
     pub enable_service_links: bool,
     /// `spec.serviceAccountName`.
     pub service_account_name: String,
+    /// Names of the Secrets that open registries, `spec.imagePullSecrets`.
+    #[serde(default)]
+    pub image_pull_secrets: Vec<String>,
     /// `spec.nodeName`, when the manifest binds the Pod itself.
     pub node_name: Option<String>,
     /// `spec.runtimeClassName`.

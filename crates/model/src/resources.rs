@@ -76,6 +76,14 @@ pub fn effective(spec: &PodSpec) -> Resources {
     Resources { requests: quantities(requests), limits: quantities(limits) }
 }
 
+/// What all containers together request, without regard to the Pod's own resources.
+pub(crate) fn of_containers(
+    spec: &PodSpec,
+    amounts: fn(&Resources) -> &BTreeMap<String, Quantity>,
+) -> BTreeMap<String, Quantity> {
+    quantities(peak(spec, &|container| nanos(amounts(&container.resources))))
+}
+
 /// max(max over init containers of (it + the sidecars before it), all sidecars + all main containers).
 fn peak(spec: &PodSpec, amounts: &dyn Fn(&Container) -> Amounts) -> Amounts {
     let mut highest = Amounts::new();

@@ -57,8 +57,6 @@ impl Finding {
 }
 
 /// Exit code 0: Pods can run, and nothing dead is left. 1: something is missing or left.
-const NOT_ALL_WELL: Code = Code(1);
-
 pub(crate) fn perform(asked: typed::Doctor) -> Result<Code, Failure> {
     let findings = machine::look(&asked.directories);
     let is_root = rustix::process::geteuid().is_root();
@@ -82,7 +80,7 @@ pub(crate) fn perform(asked: typed::Doctor) -> Result<Code, Failure> {
     } else {
         is_well &= dead.is_empty();
     }
-    Ok(if is_well { Code::SUCCESS } else { NOT_ALL_WELL })
+    Ok(if is_well { Code::SUCCESS } else { Code::NOT_ALL_WELL })
 }
 
 fn text(findings: &[Finding], dead: &[Record], is_cleaning: bool, palette: Palette) -> String {

@@ -14,12 +14,21 @@ Exit codes:
   130  stopped by Ctrl-C (128 + the number of any other signal that stopped it)
   else the code of the first main container that failed; of the first init container, if none did";
 
+/// The table of `podling check`, for `--help`.
+pub(crate) const CHECK_HELP: &str = "\
+Exit codes:
+  0    nothing was found that cannot work (with --strict: nothing at all)
+  1    something was found
+  125  a file cannot be read, or the command line is wrong";
+
 /// An exit code of podling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Code(pub(crate) u8);
 
 impl Code {
     pub(crate) const SUCCESS: Code = Code(0);
+    /// What was looked at is not all well: `podling check`, `podling doctor`.
+    pub(crate) const NOT_ALL_WELL: Code = Code(1);
     pub(crate) const TIMED_OUT: Code = Code(124);
     pub(crate) const PODLING_FAILED: Code = Code(125);
 }

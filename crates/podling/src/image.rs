@@ -73,7 +73,7 @@ fn pull(asked: &typed::ImagePull) -> Result<Code, Failure> {
         .map_err(Failure::io("start threads of", "the process"))?;
     for reference in &references {
         let pulled =
-            runtime.block_on(images.pull(reference, &PullOptions::default(), Arc::new(bars.clone())));
+            runtime.block_on(images.pull(reference, &PullOptions::of_this_machine(), Arc::new(bars.clone())));
         bars.clear();
         let image = pulled.map_err(ImageFailure::from)?;
         print(format_args!(

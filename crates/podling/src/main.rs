@@ -3,6 +3,7 @@
 //!
 //! This crate speaks to people and scripts. It knows no logic of Pods: that is `lifecycle` and `engine`.
 
+mod check;
 mod clock;
 mod console;
 mod doctor;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     set_up_tracing();
     let result = match command {
         Command::Run(asked) => run::perform(asked, clock),
+        Command::Check(asked) => check::perform(&asked),
         Command::Image(asked) => image::perform(asked),
         Command::Doctor(asked) => doctor::perform(asked),
         Command::Version(asked) => version::perform(asked),

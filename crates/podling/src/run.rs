@@ -3,7 +3,7 @@
 mod cast;
 mod cri;
 mod hopeless;
-mod input;
+pub(crate) mod input;
 pub(crate) mod leftovers;
 mod logs;
 mod manifest_plane;

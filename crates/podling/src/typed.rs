@@ -26,6 +26,8 @@ struct Typed {
 pub(crate) enum Command {
     /// Run the Pods of a manifest in the foreground: logs, exit code, clean-up
     Run(Run),
+    /// Say what of a manifest can never work or rarely ends well, before anything starts
+    Check(Check),
     /// Load, pull, list, remove and save images
     #[command(subcommand)]
     Image(Image),
@@ -89,6 +91,32 @@ pub(crate) enum RunOutput {
     /// Log lines on standard output, what happens on standard error
     Text,
     /// One JSON object per line on standard output (docs/output-json.md)
+    Json,
+}
+
+/// `podling check`.
+#[derive(Debug, Args)]
+#[command(after_help = exit::CHECK_HELP)]
+pub(crate) struct Check {
+    /// Manifests, as for `podling run`; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Exit with 1 for advice too
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: CheckOutput,
+    #[command(flatten)]
+    pub(crate) directories: Directories,
+}
+
+/// How `podling check` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckOutput {
+    /// For people, as compilers do
+    Text,
+    /// One JSON object (docs/output-json.md)
     Json,
 }
 
@@ -224,6 +252,7 @@ mod tests {
     fn every_command_takes_the_directories_after_its_name() {
         let commands: &[&[&str]] = &[
             &["run", "pod.yaml"],
+            &["check", "pod.yaml", "--strict", "-o", "json"],
             &["image", "load", "a.tar"],
             &["image", "pull", "nginx"],
             &["image", "list"],

@@ -109,7 +109,7 @@ pub enum Operation {
 /// A root filesystem of layers, by overlayfs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overlay {
-    /// Read-only layers, the topmost first.
+    /// Read-only layers, the topmost first: directories, or files that are EROFS images.
     pub lower: Vec<PathBuf>,
     /// The writable layer; created when missing.
     pub upper: PathBuf,

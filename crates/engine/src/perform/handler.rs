@@ -15,49 +15,41 @@ use tokio::net::TcpStream;
 use tokio::net::unix::pipe;
 
 use super::{chain, failed};
-use crate::clock;
+use crate::answer::{Answer, LIMIT_BYTES, authority, within};
+use crate::http_probe::{self, Purpose};
 use crate::pod::{PodContext, key};
 use crate::spec::exec_process;
+use crate::{clock, grpc_probe};
 
-/// What the handler saw.
-pub(super) enum Answer {
-    /// Success.
-    Success,
-    /// An answer that counts as a failure, as kubectl shows it.
-    Failure(String),
-}
+/// How long a gRPC hook may take; the manifest's reader lets none through.
+const HOOK_GRPC_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Output of a command that a message repeats.
-const OUTPUT_LIMIT_BYTES: usize = 10 * 1024;
-
+/// Asks once. A probe is given its timeout; a hook ends with its container's grace.
 pub(super) async fn run(
     context: &Arc<PodContext>,
     container: &str,
     attempt: u32,
     handler: &Handler,
+    timeout: Option<Duration>,
 ) -> Result<Answer, Failure> {
     match handler {
-        Handler::Exec(command) => exec(context, container, attempt, command).await,
+        Handler::Exec(command) => exec(context, container, attempt, command, timeout).await,
         Handler::HttpGet { port, path, host, tls, headers } => {
             let port = port_number(context, container, port)?;
-            let host = host.clone().unwrap_or_else(|| pod_ip(context));
-            crate::http_probe::get(*tls, &host, port, path, headers)
-                .await
-                .map_err(probe_error)
-                .map(|problem| problem.map_or(Answer::Success, Answer::Failure))
+            let host = host_or_pod_ip(context, host.as_deref())?;
+            let purpose = if timeout.is_some() { Purpose::Probe } else { Purpose::Hook };
+            let request = http_probe::Request { purpose, tls: *tls, host: &host, port, path, headers };
+            http_probe::get(&request, timeout).await.map_err(probe_error)
         }
         Handler::TcpSocket { port, host } => {
             let port = port_number(context, container, port)?;
-            let host = host.clone().unwrap_or_else(|| pod_ip(context));
-            Ok(match TcpStream::connect((host.as_str(), port)).await {
-                Ok(_) => Answer::Success,
-                Err(error) => Answer::Failure(format!("dial tcp {host}:{port}: {error}")),
-            })
+            let host = host_or_pod_ip(context, host.as_deref())?;
+            Ok(connect(&host, port, timeout).await)
         }
-        Handler::Grpc { port, .. } => Err(failed(
-            Reason::ProbeError,
-            format!("podling cannot ask port {port} by gRPC yet: use httpGet, tcpSocket or exec"),
-        )),
+        Handler::Grpc { port, service } => {
+            let host = host_or_pod_ip(context, None)?;
+            Ok(grpc_probe::check(&host, *port, service, timeout.unwrap_or(HOOK_GRPC_TIMEOUT)).await)
+        }
         Handler::Sleep { seconds } => {
             tokio::time::sleep(Duration::from_secs(*seconds)).await;
             Ok(Answer::Success)
@@ -69,8 +61,20 @@ fn probe_error(message: String) -> Failure {
     failed(Reason::ProbeError, message)
 }
 
-fn pod_ip(context: &PodContext) -> String {
-    context.prepared().pod_ips.first().cloned().unwrap_or_else(|| "127.0.0.1".to_owned())
+/// Never an address of the node in place of a Pod's that is not known: somebody else may answer there.
+fn host_or_pod_ip(context: &PodContext, host: Option<&str>) -> Result<String, Failure> {
+    let pod_ip = || context.prepared().pod_ips.first().cloned();
+    let found = host.map(str::to_owned).or_else(pod_ip);
+    found.ok_or_else(|| probe_error("the Pod has no address that could be asked".to_owned()))
+}
+
+async fn connect(host: &str, port: u16, timeout: Option<Duration>) -> Answer {
+    let address = authority(host, port);
+    match within(timeout, TcpStream::connect((host, port))).await {
+        Some(Ok(_)) => Answer::Success,
+        Some(Err(error)) => Answer::Failure(format!("dial tcp {address}: {error}")),
+        None => Answer::Failure(format!("dial tcp {address}: i/o timeout")),
+    }
 }
 
 fn port_number(context: &PodContext, container: &str, port: &PortRef) -> Result<u16, Failure> {
@@ -85,8 +89,26 @@ fn port_number(context: &PodContext, container: &str, port: &PortRef) -> Result<
     )
 }
 
-/// Runs a command in the container and judges its exit code.
+/// Runs a command in the container, for as long as it may take.
 async fn exec(
+    context: &Arc<PodContext>,
+    container: &str,
+    attempt: u32,
+    command: &[String],
+    timeout: Option<Duration>,
+) -> Result<Answer, Failure> {
+    match within(timeout, run_command(context, container, attempt, command)).await {
+        Some(answer) => answer,
+        None => Ok(Answer::Failure(format!(
+            "command timed out: {:?} timed out after {:?}",
+            command.join(" "),
+            timeout.unwrap_or_default()
+        ))),
+    }
+}
+
+/// Runs a command in the container and judges its exit code.
+async fn run_command(
     context: &Arc<PodContext>,
     container: &str,
     attempt: u32,
@@ -149,7 +171,7 @@ async fn read_until<T>(mut output: pipe::Receiver, ended: impl Future<Output = T
     let mut kept = Vec::new();
     let mut buffer = [0; 4096];
     let keep = |kept: &mut Vec<u8>, bytes: &[u8]| {
-        kept.extend_from_slice(&bytes[..bytes.len().min(OUTPUT_LIMIT_BYTES - kept.len())]);
+        kept.extend_from_slice(&bytes[..bytes.len().min(LIMIT_BYTES - kept.len())]);
     };
     tokio::pin!(ended);
     let mut open = true;

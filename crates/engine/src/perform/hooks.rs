@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifecycle::{Done, Failure, ProbeKind, Reason};
+use lifecycle::{Done, Event, Failure, ProbeKind, Reason};
 use model::pod::{Container, Handler, Probe};
 
-use super::handler::{self, Answer};
-use super::{Performed, failed};
+use super::{Performed, failed, handler};
+use crate::answer::Answer;
 use crate::pod::{Change, PodContext};
 
 pub(super) async fn post_start(context: &Arc<PodContext>, container: &str, attempt: u32) -> Performed {
@@ -28,8 +28,8 @@ async fn hook(
     let Some(handler) = context.pod().spec.container(container).and_then(choose) else {
         return (Ok(Done::Performed), Change::Nothing);
     };
-    let result = match handler::run(context, container, attempt, &handler).await {
-        Ok(Answer::Success) => Ok(Done::Performed),
+    let result = match handler::run(context, container, attempt, &handler, None).await {
+        Ok(Answer::Success | Answer::Warning(_)) => Ok(Done::Performed),
         Ok(Answer::Failure(message)) => Err(failed(reason, message)),
         Err(failure) => Err(Failure { reason, ..failure }),
     };
@@ -51,15 +51,19 @@ pub(super) async fn probe(
     });
     let Some(probe) = probe else { return (Ok(Done::Healthy), Change::Nothing) };
     let timeout = Duration::from_secs(u64::from(probe.timeout_seconds));
-    let answer =
-        tokio::time::timeout(timeout, handler::run(context, container, attempt, &probe.handler)).await;
-    let result = match answer {
-        Ok(Ok(Answer::Success)) => Ok(Done::Healthy),
-        Ok(Ok(Answer::Failure(message))) => Ok(Done::Unhealthy { message }),
-        Ok(Err(failure)) => Err(failure),
-        Err(_) => {
-            Ok(Done::Unhealthy { message: format!("command timed out after {}s", probe.timeout_seconds) })
+    let result = match handler::run(context, container, attempt, &probe.handler, Some(timeout)).await {
+        Ok(Answer::Success) => Ok(Done::Healthy),
+        Ok(Answer::Warning(message)) => {
+            context.report_event(Event {
+                warning: true,
+                reason: "ProbeWarning",
+                message: format!("{kind} probe warning: {message}"),
+                container: Some(container.to_owned()),
+            });
+            Ok(Done::Healthy)
         }
+        Ok(Answer::Failure(message)) => Ok(Done::Unhealthy { message }),
+        Err(failure) => Err(failure),
     };
     (result, Change::Nothing)
 }

@@ -10,6 +10,8 @@ mod start;
 mod stop;
 mod volumes;
 
+pub(crate) use self::pull::Ahead;
+
 use std::sync::Arc;
 
 use lifecycle::{Action, Done, Failure, Reason, Retry};

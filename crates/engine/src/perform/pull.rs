@@ -1,9 +1,14 @@
-//! Pull: the image of a container, by `imagePullPolicy`.
+//! Pull: the image of a container, by `imagePullPolicy`; and those of the containers after it while it runs.
 
-use std::sync::Arc;
+mod ahead;
+mod secrets;
+
+pub(crate) use self::ahead::Ahead;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
-use image::{Image, Images, PullError, PullOptions, PullReason, Reference};
+use image::{Image, Images, PullError, PullReason, Reference};
 use lifecycle::{Action, Done, Event, Failure, Reason};
 use model::pod::ImagePullPolicy;
 
@@ -19,6 +24,7 @@ pub(super) async fn pull(context: &Arc<PodContext>, action: &Action, name: &str)
             let image_id = image.image_id().to_owned();
             let size_bytes = image.size_bytes;
             context.prepared().images.insert(name.to_owned(), Arc::new(image));
+            ahead::begin(context, name);
             let took_nanos = clock::now().boot_nanos.saturating_sub(begun);
             let done = if pulled { Done::Pulled { took_nanos, size_bytes } } else { Done::Performed };
             (Ok(done), Change::ImagePresent { container: name.to_owned(), image_id })
@@ -58,13 +64,12 @@ async fn obtain(context: &Arc<PodContext>, action: &Action, name: &str) -> Resul
     if let Some(event) = action.event(&pod) {
         context.report_event(event);
     }
-    let progress = Arc::new(Reporting {
-        context: Arc::clone(context),
-        what: format!("pull {}", container.image),
-        done_bytes: AtomicU64::new(0),
-        total_bytes: AtomicU64::new(0),
-    });
-    match images.pull(&reference, &PullOptions::default(), progress).await {
+    let progress = Arc::new(Reporting::of(context, &container.image));
+    let (options, warning) = secrets::options(context, name);
+    if let Some(warning) = warning {
+        context.report_event(warning);
+    }
+    match images.pull(&reference, &options, progress).await {
         Ok(image) => Ok((image, true)),
         Err(error) => match already_here(images, &reference, &error) {
             Some(image) => {
@@ -114,10 +119,22 @@ async fn builtin(images: Images) -> Result<Image, Failure> {
 
 /// Passes the progress of a pull on as one sum over all of its layers.
 struct Reporting {
-    context: Arc<PodContext>,
+    /// The download may go on for another Pod that waits for the same image.
+    context: Weak<PodContext>,
     what: String,
     done_bytes: AtomicU64,
     total_bytes: AtomicU64,
+}
+
+impl Reporting {
+    fn of(context: &Arc<PodContext>, image: &str) -> Self {
+        Self {
+            context: Arc::downgrade(context),
+            what: format!("pull {image}"),
+            done_bytes: AtomicU64::new(0),
+            total_bytes: AtomicU64::new(0),
+        }
+    }
 }
 
 impl image::Progress for Reporting {
@@ -130,7 +147,9 @@ impl image::Progress for Reporting {
         let done_bytes = self.done_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let total = self.total_bytes.load(Ordering::Relaxed);
         let total_bytes = (total > 0).then_some(total);
-        self.context.report(ReportKind::Progress { what: self.what.clone(), done_bytes, total_bytes });
+        if let Some(context) = self.context.upgrade() {
+            context.report(ReportKind::Progress { what: self.what.clone(), done_bytes, total_bytes });
+        }
     }
 
     fn done(&self, _step: u64) {}

@@ -42,6 +42,7 @@ pub(super) async fn remove_sandbox(context: &Arc<PodContext>) -> Performed {
         }
     };
     context.prepared().netns = None;
+    context.prepared().ahead = None;
     let (detached, stopped) = tokio::join!(detach, stop);
     let errors: Vec<String> = [
         detached.err().map(|error| chain(&error)),

@@ -15,6 +15,7 @@ use volume::Prepared;
 use super::Input;
 use crate::control_plane::{Report, ReportKind};
 use crate::node::NodeShared;
+use crate::perform::Ahead;
 use crate::{clock, termination};
 
 /// Where things of one Pod are.
@@ -103,6 +104,8 @@ pub(crate) struct PreparedThings {
     pub(crate) pids: BTreeMap<String, i32>,
     /// The newest incarnation of each container.
     pub(crate) attempts: BTreeMap<String, u32>,
+    /// Images that are pulled before their containers are due.
+    pub(crate) ahead: Option<Ahead>,
     /// The sandbox's network namespace.
     pub(crate) netns: Option<Arc<std::os::fd::OwnedFd>>,
 }

@@ -2,13 +2,11 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Error;
 use crate::reference::Reference;
+use crate::registry::{RegistryError, Status};
 
 /// What kind of failure it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -37,19 +35,22 @@ pub enum PullReason {
     /// The registry failed, or speaks another protocol.
     #[error("the registry failed")]
     Registry,
+    /// Credentials or registry settings of this machine or Pod cannot be used.
+    #[error("the registry's settings or credentials here cannot be used")]
+    Configuration,
     /// The local image store failed (disk full, for one).
     #[error("the image cannot be stored")]
     Store,
 }
 
 /// A pull that failed; nothing of it was kept.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("cannot pull {reference}: {reason}")]
 pub struct PullError {
     reference: String,
     reason: PullReason,
     #[source]
-    source: Box<dyn StdError + Send + Sync>,
+    source: Arc<dyn StdError + Send + Sync>,
 }
 
 impl PullError {
@@ -79,7 +80,7 @@ impl PullError {
 #[derive(Debug)]
 pub(super) struct Cause {
     reason: PullReason,
-    source: Box<dyn StdError + Send + Sync>,
+    source: Arc<dyn StdError + Send + Sync>,
 }
 
 impl Cause {
@@ -87,15 +88,8 @@ impl Cause {
         PullError { reference: reference.to_string(), reason: self.reason, source: self.source }
     }
 
-    /// A failure in the middle of a blob: its digest was wrong at the end, or the connection broke.
-    pub(super) fn from_stream(error: io::Error) -> Self {
-        let is_digest = error.get_ref().is_some_and(|inner| inner.is::<DigestError>());
-        let reason = if is_digest { PullReason::DigestMismatch } else { PullReason::Unreachable };
-        Self { reason, source: error.into() }
-    }
-
     pub(super) fn from_join(error: tokio::task::JoinError) -> Self {
-        Self { reason: PullReason::Store, source: error.into() }
+        Self { reason: PullReason::Store, source: Arc::new(error) }
     }
 }
 
@@ -115,46 +109,49 @@ impl From<Error> for Cause {
             Error::Layer { .. } => PullReason::Invalid,
             _ => PullReason::Store,
         };
-        Self { reason, source: error.into() }
+        Self { reason, source: Arc::new(error) }
     }
 }
 
-impl From<OciDistributionError> for Cause {
-    fn from(error: OciDistributionError) -> Self {
-        Self { reason: reason(&error), source: error.into() }
+impl From<RegistryError> for Cause {
+    fn from(error: RegistryError) -> Self {
+        Self { reason: reason(&error), source: Arc::new(error) }
     }
 }
 
-fn reason(error: &OciDistributionError) -> PullReason {
-    use OciDistributionError as E;
+fn reason(error: &RegistryError) -> PullReason {
+    use RegistryError as E;
     match error {
-        E::UnauthorizedError { .. } | E::AuthenticationFailure(_) => PullReason::Unauthorized,
-        E::ServerError { code: 404, .. } | E::ImageManifestNotFoundError(_) => PullReason::NotFound,
-        E::ServerError { code: 401 | 403, .. } => PullReason::Unauthorized,
-        E::ServerError { code: 429, .. } => PullReason::RateLimited,
-        E::DigestError(_) => PullReason::DigestMismatch,
-        E::RegistryError { envelope, .. } => envelope
-            .errors
-            .iter()
-            .map(|error| of_code(&error.code))
-            .find(|r| *r != PullReason::Registry)
-            .unwrap_or(PullReason::Registry),
-        // An answer that is no HTTP, or a body that breaks off, is the network's or the registry's, not ours.
-        E::RequestError(error) if error.is_builder() => PullReason::Invalid,
-        E::RequestError(_) | E::IoError(_) => PullReason::Unreachable,
-        _ => PullReason::Registry,
+        E::Answer { status, code, .. } => {
+            code.as_deref().and_then(of_code).unwrap_or_else(|| of_status(*status))
+        }
+        E::Connect { .. } | E::Broken { .. } | E::Silent { .. } => PullReason::Unreachable,
+        E::Nonsense { .. } => PullReason::Registry,
+        E::Damaged { .. } => PullReason::DigestMismatch,
+        E::NoCredentials { .. } => PullReason::Unauthorized,
+        E::Credentials(_) | E::Configuration { .. } => PullReason::Configuration,
+        E::Everywhere { last, .. } => reason(last),
+        E::Stopped => PullReason::Store,
     }
 }
 
-fn of_code(code: &OciErrorCode) -> PullReason {
+/// The codes of the distribution specification (spec.md, "Error Codes") that say more than the status.
+fn of_code(code: &str) -> Option<PullReason> {
     match code {
-        OciErrorCode::ManifestUnknown
-        | OciErrorCode::NameUnknown
-        | OciErrorCode::NotFound
-        | OciErrorCode::BlobUnknown
-        | OciErrorCode::ManifestBlobUnknown => PullReason::NotFound,
-        OciErrorCode::Unauthorized | OciErrorCode::Denied => PullReason::Unauthorized,
-        OciErrorCode::Toomanyrequests => PullReason::RateLimited,
+        "MANIFEST_UNKNOWN" | "NAME_UNKNOWN" | "NOT_FOUND" | "BLOB_UNKNOWN" | "MANIFEST_BLOB_UNKNOWN" => {
+            Some(PullReason::NotFound)
+        }
+        "UNAUTHORIZED" | "DENIED" => Some(PullReason::Unauthorized),
+        "TOOMANYREQUESTS" => Some(PullReason::RateLimited),
+        _ => None,
+    }
+}
+
+fn of_status(Status(status): Status) -> PullReason {
+    match status {
+        404 => PullReason::NotFound,
+        401 | 403 => PullReason::Unauthorized,
+        429 => PullReason::RateLimited,
         _ => PullReason::Registry,
     }
 }

@@ -1,6 +1,9 @@
 //! Images made in memory, for the tests of this crate: layers by the `tar` crate, archives of every kind.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod faults;
+pub(crate) mod registry;
+
 use std::io::{self, Write};
 use std::path::Path;
 

@@ -6,7 +6,7 @@
 use model::pod::ImagePullPolicy;
 
 use super::Round;
-use super::ledger::{Track, stays_ended};
+use super::track::{Track, stays_ended};
 use crate::action::{Action, ProbeKind};
 use crate::observation::{Sandbox, Volumes};
 use crate::role::{Member, Role, members};
@@ -27,12 +27,16 @@ impl Round<'_> {
                     self.check_stop_of(&member, track);
                 }
                 self.check_probes_of(&member, track);
+                if !is_stopping {
+                    self.check_post_start_of(&member, track);
+                }
             } else if !is_stopping {
                 self.check_start_of(&member, track);
             }
         }
         if !is_stopping {
             self.check_setup();
+            self.check_resize_lateness();
         }
         if let Some(limit) = self.pod.spec.active_deadline_seconds
             && !self.ledger.teardown.as_ref().is_some_and(|teardown| teardown.is_final)
@@ -44,7 +48,7 @@ impl Round<'_> {
     }
 
     /// A duty: what must be under way once `due` has come.
-    fn owe(&mut self, due_boot_nanos: u64, what: &str, is: impl Fn(&Action) -> bool) {
+    pub(super) fn owe(&mut self, due_boot_nanos: u64, what: &str, is: impl Fn(&Action) -> bool) {
         let (now, wake_at) = (self.now.boot_nanos, self.decision.wake_at.as_ref());
         let under_way = self.decision.actions.iter().chain(&self.seen.in_flight).any(is);
         if under_way || due_boot_nanos == u64::MAX {
@@ -80,12 +84,21 @@ impl Round<'_> {
             return self.owe(deadline, &format!("signal of {name} at the end of its grace"), |_| false);
         }
         let later = |role: Role, other: &str| {
-            role != Role::Sidecar || self.ledger.index_of(self.pod, other) > member.index
+            matches!(role, Role::Init | Role::Main)
+                || role == Role::Sidecar && self.ledger.index_of(self.pod, other) > member.index
         };
         let waits = member.role == Role::Sidecar && track.alone.is_none() && self.anyone_alive(later);
         let due = if waits { deadline } else { 0 };
         let signal = Action::Signal { container: name.to_owned(), attempt };
         self.owe(due, &format!("signal of {name}"), |action| *action == signal);
+    }
+
+    fn check_post_start_of(&mut self, member: &Member<'_>, track: &Track) {
+        if member.container.post_start.is_some() && !track.post_start_done && track.alone.is_none() {
+            let container = member.name().to_owned();
+            let hook = Action::PostStart { container, attempt: track.attempt.unwrap_or(0) };
+            self.owe(0, &format!("postStart of {}", member.name()), |action| *action == hook);
+        }
     }
 
     fn check_probes_of(&mut self, member: &Member<'_>, track: &Track) {
@@ -134,7 +147,11 @@ impl Round<'_> {
             matches!(self.seen.sandbox, Sandbox::Ready { attempt } if self.ledger.sandbox == Some(attempt));
         let is_first = track.attempt.is_none_or(|attempt| attempt < track.first_of_run);
         let is_reached = members(self.pod)
-            .filter(|m| m.role != Role::Main && (member.role == Role::Main || m.index < member.index))
+            .filter(|m| {
+                matches!(m.role, Role::Init | Role::Sidecar)
+                    && member.role != Role::Ephemeral
+                    && (member.role == Role::Main || m.index < member.index)
+            })
             .all(|m| self.ledger.track(m.name()).passed_in_run);
         // First starts of main containers wait for those before them, so only the first of them is a duty.
         let waits_for_others = member.role == Role::Main
@@ -150,20 +167,41 @@ impl Round<'_> {
             });
         let is_done = match &track.end {
             _ if member.role == Role::Init && track.passed_in_run => true,
+            _ if member.role == Role::Ephemeral => track.attempt.is_some(),
             _ if is_first && (member.role != Role::Main || self.ledger.reruns_all) => false,
             Some(end) => stays_ended(self.pod, member, end.code) && !track.restart_requested,
             None => false,
         };
-        if !is_reached || waits_for_others || is_done || !in_sandbox {
+        let restart_due = track.restart_due(&self.ledger.policy, self.now);
+        let wants_image =
+            track.attempt.is_none() || is_reached && !is_done && restart_due <= self.now.boot_nanos;
+        if wants_image && !has_image && !self.is_starting(member.name()) {
+            self.check_pull_of(member, track);
+        }
+        if !is_reached || waits_for_others || is_done || !in_sandbox || self.waits_for_grant() {
             return;
         }
         let ready = has_image && self.seen.volumes == Volumes::Ready;
-        let due = track.restart_due(&self.ledger.policy, self.now).max(track.create_failure.due_boot_nanos);
+        let due = restart_due.max(track.create_failure.due_boot_nanos);
         let is_it =
             |action: &Action| matches!(action, Action::Start { container, .. } if container == member.name());
         if ready {
             self.owe(due, &format!("start of {}", member.name()), is_it);
         }
+    }
+
+    /// An image is obtained for one container, and found there by the others that are content with any.
+    fn check_pull_of(&mut self, member: &Member<'_>, track: &Track) {
+        let is_enough = |other: &str| {
+            let other = self.pod.spec.container(other);
+            member.container.image_pull_policy == ImagePullPolicy::IfNotPresent
+                && other.is_some_and(|other| other.image == member.container.image)
+        };
+        let is_it = |action: &Action| match action {
+            Action::Pull { container, .. } => container == member.name() || is_enough(container),
+            _ => false,
+        };
+        self.owe(track.pull_failure.due_boot_nanos, &format!("pull for {}", member.name()), is_it);
     }
 
     fn check_setup(&mut self) {
@@ -175,6 +213,7 @@ impl Round<'_> {
         let changes =
             |action: &Action| matches!(action, Action::CreateSandbox { .. } | Action::RemoveSandbox { .. });
         match self.seen.sandbox {
+            Sandbox::Absent if self.waits_for_grant() => {}
             Sandbox::Absent if self.ledger.sandbox.is_none() => self.owe(sandbox, "the sandbox", changes),
             Sandbox::Dead { .. } => self.owe(removal, "the removal of the dead sandbox", changes),
             _ => {}

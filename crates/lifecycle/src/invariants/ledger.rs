@@ -1,11 +1,12 @@
 //! What the [`Ledger`] keeps of a Pod's life, and the rules by which it expects things, from the documents.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
-use model::pod::{ExitCodeOperator, Pod, RestartPolicy, RestartRuleAction};
+use model::pod::{Pod, RestartRuleAction};
 
-use crate::action::{Action, Done, Failure, ProbeKind, Reason, Retry};
+use super::resources::Resizing;
+use super::track::{End, StepFailure, Track, UNKNOWN, rule, stays_ended};
+use crate::action::{Action, Done, Failure, ProbeKind, Reason};
 use crate::decide::Decision;
 use crate::memory::Fact;
 use crate::observation::{Instance, InstanceState, Observation, Sandbox};
@@ -13,7 +14,7 @@ use crate::policy::Policy;
 use crate::role::{Member, Role, mains, member, members};
 use crate::schedule::probe_of;
 use crate::status::Phase;
-use crate::time::{Now, SECOND, seconds};
+use crate::time::{Now, seconds};
 
 /// One Pod's life as seen from outside. Clone it with the Memory when a crash is simulated.
 #[derive(Debug, Clone)]
@@ -29,6 +30,7 @@ pub struct Ledger {
     pub(super) tracks: BTreeMap<String, Track>,
     /// When volumes, sandbox and removal may be tried again after a failure.
     pub(super) setup_failures: [StepFailure; 3],
+    pub(super) resizing: Resizing,
 }
 
 /// Everything stops.
@@ -38,131 +40,6 @@ pub(super) struct Teardown {
     pub(super) restarts_all: bool,
     pub(super) at_once: bool,
     pub(super) deadline_boot_nanos: u64,
-}
-
-/// A step that failed: how often in a row, and when it may be tried again.
-#[derive(Debug, Clone, Default)]
-pub(super) struct StepFailure {
-    pub(super) count: u32,
-    pub(super) due_boot_nanos: u64,
-}
-
-impl StepFailure {
-    fn fail(&mut self, failure: &Failure, initial_seconds: u64, max_seconds: u64, now: &Now) {
-        self.count += 1;
-        let delay = seconds(initial_seconds).saturating_mul(1 << (self.count - 1).min(30));
-        self.due_boot_nanos = match failure.retry {
-            Retry::Backoff => now.boot_nanos.saturating_add(delay.min(seconds(max_seconds))),
-            Retry::OnChange => u64::MAX,
-        };
-    }
-}
-
-/// Of a container that the Pod does not have.
-static UNKNOWN: LazyLock<Track> = LazyLock::new(Track::default);
-
-/// One container's life.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Track {
-    pub(super) attempt: Option<u32>,
-    pub(super) image: String,
-    pub(super) first_of_run: u32,
-    pub(super) running_since: Option<Now>,
-    pub(super) end: Option<End>,
-    pub(super) restarts_in_row: u32,
-    pub(super) restart_requested: bool,
-    /// An init container that succeeded in this run, or a sidecar that started in it.
-    pub(super) passed_in_run: bool,
-    pub(super) post_start_done: bool,
-    pub(super) pre_stop_done: bool,
-    pub(super) started: Option<Now>,
-    pub(super) signalled_at: Option<Now>,
-    pub(super) kill_done: bool,
-    /// The end of its grace, when it is stopped alone.
-    pub(super) alone: Option<u64>,
-    pub(super) failures: BTreeMap<ProbeKind, u32>,
-    pub(super) probed_at: BTreeMap<ProbeKind, Now>,
-    pub(super) successes: u32,
-    pub(super) create_failure: StepFailure,
-    pub(super) pull_failure: StepFailure,
-    pub(super) pulled: Option<(u32, String)>,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct End {
-    pub(super) code: i32,
-    pub(super) finished_at: Now,
-}
-
-impl Track {
-    /// When the next incarnation may start.
-    pub(super) fn restart_due(&self, policy: &Policy, now: &Now) -> u64 {
-        let Some(end) = self.end.as_ref().filter(|end| end.finished_at.boot_id == now.boot_id) else {
-            return 0;
-        };
-        if self.restart_requested || self.restarts_in_row == 0 {
-            return 0;
-        }
-        let doubled = seconds(policy.restart.initial_seconds) << (self.restarts_in_row - 1).min(20);
-        end.finished_at.boot_nanos.saturating_add(doubled.min(seconds(policy.restart.max_seconds)))
-    }
-
-    fn begin(&mut self, attempt: u32, image: &str, running_since: Option<Now>) {
-        let is_restart = self.attempt.is_some();
-        let restarts_in_row = match self.restart_requested {
-            true => 0,
-            false => self.restarts_in_row + u32::from(is_restart),
-        };
-        *self = Track {
-            attempt: Some(attempt),
-            image: image.to_owned(),
-            first_of_run: self.first_of_run,
-            passed_in_run: self.passed_in_run,
-            pulled: self.pulled.take(),
-            restarts_in_row,
-            running_since,
-            ..Track::default()
-        };
-    }
-
-    fn finish(&mut self, code: i32, finished_at: Now, policy: &Policy) {
-        let ran_nanos = self.running_since.map_or(0, |since| finished_at.nanos_since(&since));
-        if ran_nanos >= policy.restart_reset_seconds.saturating_mul(SECOND) {
-            self.restarts_in_row = 0;
-        }
-        self.end = Some(End { code, finished_at });
-        self.running_since = None;
-        self.alone = None;
-    }
-
-    pub(super) fn ended_in_run(&self) -> Option<&End> {
-        self.end.as_ref().filter(|_| self.attempt.is_some_and(|attempt| attempt >= self.first_of_run))
-    }
-}
-
-/// The action that the first matching rule of a container asks for.
-fn rule(member: &Member<'_>, code: i32) -> Option<RestartRuleAction> {
-    let matching = member
-        .container
-        .restart_policy_rules
-        .iter()
-        .find(|rule| rule.codes.contains(&code) == (rule.operator == ExitCodeOperator::In));
-    matching.map(|rule| rule.action)
-}
-
-/// Whether a container that ended with `code` is not to start again.
-pub(super) fn stays_ended(pod: &Pod, member: &Member<'_>, code: i32) -> bool {
-    if member.role == Role::Sidecar {
-        return false;
-    }
-    match rule(member, code) {
-        Some(RestartRuleAction::RestartAllContainers) => return false,
-        Some(RestartRuleAction::Restart) if member.role == Role::Main || code != 0 => return false,
-        _ => {}
-    }
-    let policy = member.container.restart_policy.unwrap_or(pod.spec.restart_policy);
-    policy == RestartPolicy::Never
-        || code == 0 && (policy == RestartPolicy::OnFailure || member.role == Role::Init)
 }
 
 impl Ledger {
@@ -178,6 +55,7 @@ impl Ledger {
             teardown: None,
             tracks: members(pod).map(|member| (member.name().to_owned(), Track::default())).collect(),
             setup_failures: Default::default(),
+            resizing: Resizing::new(pod),
         }
     }
 
@@ -200,6 +78,7 @@ impl Ledger {
                 if *fact == Fact::PodChanged {
                     self.note_images(pod, now);
                 }
+                self.resizing.retry_now(pod);
                 self.setup_failures.iter_mut().for_each(|failure| failure.due_boot_nanos = 0);
                 for track in self.tracks.values_mut() {
                     track.create_failure.due_boot_nanos = 0;
@@ -248,7 +127,7 @@ impl Ledger {
             return;
         }
         let until = now.boot_nanos.saturating_add(seconds(pod.spec.termination_grace_period_seconds));
-        for member in members(pod).filter(|member| member.role != Role::Init) {
+        for member in members(pod).filter(|member| matches!(member.role, Role::Main | Role::Sidecar)) {
             let Some(track) = self.tracks.get_mut(member.name()) else { continue };
             if track.running_since.is_some() && track.alone.is_none() && track.image != member.container.image
             {
@@ -267,7 +146,8 @@ impl Ledger {
         for member in members(pod) {
             let wanted = only.map_or(member.role != Role::Init, |only| member.name() == only);
             let Some(track) = self.tracks.get_mut(member.name()) else { continue };
-            if !wanted || member.role == Role::Init && track.passed_in_run {
+            let is_behind = member.role == Role::Init && track.passed_in_run;
+            if !wanted || is_behind || member.role == Role::Ephemeral {
                 continue;
             }
             track.restarts_in_row = 0;
@@ -284,13 +164,18 @@ impl Ledger {
 
     fn note_observed(&mut self, pod: &Pod, seen: &Observation, now: &Now) {
         for member in members(pod) {
+            if !self.tracks.contains_key(member.name()) {
+                self.tracks.insert(member.name().to_owned(), Track::default());
+            }
             self.note_instance(&member, seen.containers.get(member.name()), now);
         }
+        self.note_in_place(pod);
         let grace = pod.spec.termination_grace_period_seconds;
         match (self.sandbox, seen.sandbox) {
             (None, Sandbox::Ready { attempt }) => {
                 self.sandbox = Some(attempt);
                 self.setup_failures[1] = StepFailure::default();
+                self.resizing.take_sandbox();
             }
             (Some(known), seen) if seen != (Sandbox::Ready { attempt: known }) && self.teardown.is_none() => {
                 self.tear_down(false, false, grace, now);
@@ -353,6 +238,7 @@ impl Ledger {
 
     fn note_instance(&mut self, member: &Member<'_>, instance: Option<&Instance>, now: &Now) {
         let policy = self.policy;
+        let granted = self.resizing.granted_to(member).cloned();
         let Some(track) = self.tracks.get_mut(member.name()) else { return };
         let instance =
             instance.filter(|instance| track.attempt.is_none_or(|known| instance.attempt >= known));
@@ -363,7 +249,7 @@ impl Ledger {
         let (InstanceState::Running { started_at } | InstanceState::Exited { started_at, .. }) =
             instance.state;
         if Some(instance.attempt) != track.attempt {
-            track.begin(instance.attempt, &member.container.image, Some(started_at));
+            track.begin(instance.attempt, &member.container.image, granted.as_ref(), Some(started_at));
             track.post_start_done = member.container.post_start.is_none();
         }
         if let InstanceState::Exited { finished_at, exit, .. } = &instance.state
@@ -404,12 +290,15 @@ impl Ledger {
             }
             return;
         }
+        if self.note_resize(pod, action, result, now) {
+            return;
+        }
         let grace = pod.spec.termination_grace_period_seconds;
         let stops_alone = self.teardown.is_none() && self.terminal.is_none();
         let (policy, alone_until) =
             (self.policy, |grace| stops_alone.then(|| now.boot_nanos.saturating_add(seconds(grace))));
         let Some(member) = action.container().and_then(|name| member(pod, name)) else { return };
-        let Some(track) = self.tracks.get_mut(member.name()) else { return };
+        let track = self.tracks.entry(member.name().to_owned()).or_default();
         match (action, result) {
             (Action::Pull { .. }, Err(failure)) => {
                 track.pull_failure.fail(failure, policy.pull.initial_seconds, policy.pull.max_seconds, now);
@@ -422,7 +311,7 @@ impl Ledger {
             (Action::Start { attempt, .. }, Err(failure)) => match failure.reason {
                 Reason::StartError | Reason::RunContainerError => {
                     if track.attempt.is_none_or(|known| known < *attempt) {
-                        track.begin(*attempt, &member.container.image, None);
+                        track.begin(*attempt, &member.container.image, None, None);
                         track.finish(128, *now, &policy);
                     }
                 }
@@ -445,30 +334,12 @@ impl Ledger {
             (Action::Kill { .. }, _) => track.kill_done = true,
             (Action::Probe { kind, .. }, result) => {
                 let Some(probe) = probe_of(member.container, *kind) else { return };
-                track.probed_at.insert(*kind, *now);
-                let failures = track.failures.entry(*kind).or_default();
-                match result {
-                    Ok(Done::Unhealthy { .. }) => {
-                        *failures += 1;
-                        if *kind == ProbeKind::Startup {
-                            track.successes = 0;
-                        }
-                        let own = probe.termination_grace_period_seconds.unwrap_or(grace);
-                        let fatal = *failures >= probe.failure_threshold && *kind != ProbeKind::Readiness;
-                        if fatal && track.running_since.is_some() {
-                            track.alone = track.alone.or(alone_until(own));
-                        }
-                    }
-                    Ok(_) => {
-                        *failures = 0;
-                        if *kind == ProbeKind::Startup {
-                            track.successes += 1;
-                            if track.successes >= probe.success_threshold {
-                                track.started = track.started.or(Some(*now));
-                            }
-                        }
-                    }
-                    Err(_) => {}
+                let own = probe.termination_grace_period_seconds.unwrap_or(grace);
+                track.note_probe(probe, *kind, result, now);
+                let is_fatal = *kind != ProbeKind::Readiness
+                    && track.failures.get(kind).is_some_and(|failures| *failures >= probe.failure_threshold);
+                if is_fatal && track.running_since.is_some() {
+                    track.alone = track.alone.or(alone_until(own));
                 }
             }
             _ => {}

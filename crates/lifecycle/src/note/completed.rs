@@ -81,8 +81,9 @@ impl Memory {
         now: &Now,
         events: &mut Vec<Event>,
     ) {
-        let image = pod.spec.container(name).map_or("", |container| &container.image);
-        let Some(memory) = self.containers.get_mut(name) else { return };
+        let Some(container) = pod.spec.container(name) else { return };
+        let image = container.image.as_str();
+        let memory = self.containers.entry(name.to_owned()).or_default();
         match result {
             Ok(done) => {
                 memory.pulled = Some((attempt, image.to_owned()));
@@ -129,7 +130,7 @@ impl Memory {
         let Some(container) = pod.spec.container(name) else { return };
         let image = container.image.as_str();
         let resources = self.allocated.of_container(container).clone();
-        let Some(memory) = self.containers.get_mut(name) else { return };
+        let memory = self.containers.entry(name.to_owned()).or_default();
         match result {
             Ok(_) => {
                 memory.create_failure = None;

@@ -28,6 +28,9 @@ impl Memory {
             self.pod_ips.clone_from(&seen.pod_ips);
         }
         for member in members(pod) {
+            if !self.containers.contains_key(member.name()) {
+                self.containers.insert(member.name().to_owned(), ContainerMemory::default());
+            }
             if let (Some(image), Some(memory)) =
                 (seen.images.get(member.name()), self.containers.get_mut(member.name()))
                 && memory.image_id != image.image_id

@@ -104,8 +104,12 @@ impl Memory {
         let has_pod = self.sandbox.is_none() || self.pod_cgroup == resize::of_pod(&allocated);
         has_pod
             && members(&allocated).filter(is_resizable).all(|member| {
-                let running = self.container(member.name()).running();
-                running.is_none_or(|running| running.resources == member.container.resources)
+                let container = self.container(member.name());
+                match container.running() {
+                    Some(running) => running.resources == member.container.resources,
+                    // It was stopped to start with other resources, and has not started yet.
+                    None => !container.restart_requested,
+                }
             })
     }
 }

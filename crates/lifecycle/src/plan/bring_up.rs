@@ -24,7 +24,7 @@ enum ImageGate {
 impl Plan<'_> {
     pub(super) fn bring_up(&mut self) {
         self.prepare_volumes();
-        let sandbox = self.ensure_sandbox().filter(|_| !self.is_allocating());
+        let sandbox = self.ensure_sandbox().filter(|_| !self.is_allocating);
         for member in members(self.pod) {
             self.pull(&member);
             self.run_post_start(&member);
@@ -59,7 +59,7 @@ impl Plan<'_> {
             Sandbox::Ready { attempt } if self.memory.sandbox == Some(attempt) => return Some(attempt),
             _ if self.flying(changing) => {}
             Sandbox::Ready { .. } => {}
-            Sandbox::Absent if self.is_allocating() => {}
+            Sandbox::Absent if self.is_allocating => {}
             Sandbox::Absent => {
                 let failure = self.memory.sandbox_failure.as_ref();
                 let gate = retry_gate(failure, self.memory.policy.setup, self.now);

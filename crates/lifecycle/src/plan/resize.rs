@@ -11,38 +11,33 @@ use model::pod::Resources;
 use super::Plan;
 use crate::action::Action;
 use crate::decide::Due;
-use crate::memory::Wait;
 use crate::observation::Sandbox;
 use crate::resize::{is_resizable, of_pod, wider};
-use crate::restart::retry_gate;
+use crate::restart::{Gate, retry_gate};
 use crate::role::members;
 
 impl Plan<'_> {
     pub(super) fn resize(&mut self) {
-        self.allocate();
+        self.is_allocating = self.flying(|action| matches!(action, Action::AllocateResources { .. }));
+        if !self.is_allocating && !self.memory.allocated.is_as_asked(self.pod) {
+            self.allocate();
+        }
         if self.memory.resizing.is_some() {
             self.apply();
         }
     }
 
     /// What is being made is made with what was allocated before: one waits for the other.
-    pub(super) fn is_allocating(&self) -> bool {
-        let is_refused = self.memory.allocation_failure.as_ref().is_some_and(|f| f.wait != Wait::Over);
-        self.flying(|action| matches!(action, Action::AllocateResources { .. }))
-            || !is_refused && !self.memory.allocated.is_as_asked(self.pod)
-    }
-
     fn allocate(&mut self) {
         let is_making =
             |action: &Action| matches!(action, Action::CreateSandbox { .. } | Action::Start { .. });
-        let is_asking = |action: &Action| matches!(action, Action::AllocateResources { .. });
-        if self.memory.allocated.is_as_asked(self.pod) || self.flying(is_making) || self.flying(is_asking) {
-            return;
-        }
         let failure = self.memory.allocation_failure.as_ref();
         let gate = retry_gate(failure, self.memory.policy.setup, self.now);
-        let ask = Action::AllocateResources { resources: of_pod(self.pod), number: self.memory.resizes };
-        self.act_when(gate, || Due::Resize, ask);
+        self.is_allocating |= gate == Gate::Open;
+        if !self.is_allocating || !self.flying(is_making) {
+            let ask = Action::AllocateResources { resources: of_pod(self.pod), number: self.memory.resizes };
+            self.act_when(gate, || Due::Resize, ask);
+        }
     }
 
     fn apply(&mut self) {

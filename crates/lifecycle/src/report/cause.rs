@@ -73,7 +73,9 @@ impl Teller<'_> {
             StopCause::SandboxLost => "the Pod's sandbox died".to_owned(),
             StopCause::InitFailed { container } => format!("init container `{container}` failed"),
             StopCause::DeadlineExceeded => "activeDeadlineSeconds is over".to_owned(),
-            StopCause::Evicted { message, .. } => format!("the node ends the Pod: {message}"),
+            StopCause::Evicted { message, .. } => {
+                format!("the node ends the Pod: {}", message.trim_end_matches('.'))
+            }
             StopCause::Requested => "a stop was requested".to_owned(),
         };
         let running: Vec<_> = members(self.pod)

@@ -5,6 +5,7 @@
 
 mod mutants;
 mod nonsense;
+mod recording;
 mod scenarios;
 mod simulation;
 mod status;

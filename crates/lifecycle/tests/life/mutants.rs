@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-use lifecycle::status::{ContainerState, Phase};
+use lifecycle::status::{CONTAINERS_READY, ContainerState, Phase};
 use lifecycle::{Action, Decision, Due, InstanceState, Observation, ProbeKind, Sandbox, Volumes};
-use model::pod::{Container, Pod, RestartPolicy};
+use model::pod::{Container, EphemeralContainer, Pod, RestartPolicy};
 
 use crate::simulation::{Mutation, Simulation, first_violation};
 
@@ -210,6 +210,34 @@ fn invariant_12_catches_a_start_that_is_forgotten() {
 }
 
 #[test]
+fn invariant_12_catches_a_pull_that_is_not_tried_again() {
+    assert_caught(12, |_, _, decision, _| {
+        decision.actions.retain(|action| !matches!(action, Action::Pull { retry: 1, .. }));
+    });
+}
+
+#[test]
+fn invariant_12_catches_a_post_start_hook_that_is_forgotten() {
+    assert_caught(12, |_, _, decision, _| {
+        decision.actions.retain(|action| !matches!(action, Action::PostStart { .. }));
+    });
+}
+
+#[test]
+fn invariant_12_catches_a_resize_that_is_forgotten() {
+    assert_caught(12, |_, _, decision, _| {
+        decision.actions.retain(|action| !matches!(action, Action::ResizeContainer { .. }));
+    });
+}
+
+#[test]
+fn invariant_12_catches_a_node_that_is_not_asked() {
+    assert_caught(12, |_, _, decision, _| {
+        decision.actions.retain(|action| !matches!(action, Action::AllocateResources { .. }));
+    });
+}
+
+#[test]
 fn invariant_13_catches_unrest() {
     thread_local!(static QUIET_ROUNDS: Cell<u32> = const { Cell::new(0) });
     // Rests when it is asked once, and not when it is asked again.
@@ -234,6 +262,107 @@ fn invariant_13_catches_what_is_begun_twice() {
 #[test]
 fn invariant_13_catches_a_pod_that_does_not_go() {
     assert_caught(13, |_, _, decision, _| decision.end = None);
+}
+
+#[test]
+fn invariant_15_catches_an_ephemeral_container_that_restarts() {
+    assert_caught(15, |pod, seen, decision, _| {
+        if !decision.status.phase.is_terminal() {
+            let ended = |c: &&Container| seen.containers.contains_key(&c.name) && !is_running(seen, &c.name);
+            let ephemeral = pod.spec.ephemeral_containers.iter().map(|ephemeral| &ephemeral.container);
+            decision.actions.extend(ephemeral.filter(ended).filter_map(|container| start(seen, container)));
+        }
+    });
+}
+
+#[test]
+fn invariant_15_catches_an_ephemeral_container_that_counts_for_readiness() {
+    assert_caught(15, |pod, seen, decision, _| {
+        let is_up = |e: &EphemeralContainer| is_running(seen, &e.container.name);
+        if !pod.spec.ephemeral_containers.iter().all(is_up) {
+            set_ready(decision, false);
+        }
+    });
+}
+
+#[test]
+fn invariant_15_catches_a_sidecar_that_does_not_count_for_readiness() {
+    assert_caught(15, |pod, _, decision, _| {
+        let is_ready = |c: &Container| decision.status.container(&c.name).is_some_and(|status| status.ready);
+        if pod.spec.containers.iter().all(is_ready) {
+            set_ready(decision, true);
+        }
+    });
+}
+
+#[test]
+fn invariant_15_catches_a_pod_that_succeeds_whatever_its_containers_did() {
+    assert_caught(15, |_, _, decision, _| {
+        if decision.status.phase == Phase::Failed {
+            decision.status.phase = Phase::Succeeded;
+        }
+    });
+}
+
+fn set_ready(decision: &mut Decision, status: bool) {
+    for condition in &mut decision.status.conditions {
+        if condition.kind == CONTAINERS_READY {
+            condition.status = status;
+        }
+    }
+}
+
+#[test]
+fn invariant_16_catches_resources_that_nobody_granted() {
+    assert_caught(16, |_, _, decision, _| {
+        for action in &mut decision.actions {
+            if let Action::ResizeContainer { resources, .. } = action {
+                resources.limits.clear();
+            }
+        }
+    });
+}
+
+#[test]
+fn invariant_16_catches_a_container_that_grows_before_the_pod() {
+    assert_caught(16, |pod, seen, decision, _| {
+        let grown = decision.actions.iter().find_map(|action| match action {
+            Action::ResizePod { number, .. } => Some(*number),
+            _ => None,
+        });
+        if let Some(number) = grown {
+            let running = pod.spec.containers.iter().filter(|c| is_running(seen, &c.name));
+            decision.actions.extend(running.map(|c| Action::ResizeContainer {
+                container: c.name.clone(),
+                attempt: seen.containers[&c.name].attempt,
+                resources: c.resources.clone(),
+                number,
+            }));
+        }
+    });
+}
+
+#[test]
+fn invariant_16_catches_a_pod_that_shrinks_before_its_containers() {
+    assert_caught(16, |pod, seen, decision, _| {
+        let Sandbox::Ready { attempt: sandbox } = seen.sandbox else { return };
+        let is_first = |action: &Action| matches!(action, Action::ResizeContainer { .. });
+        if decision.actions.iter().any(is_first) {
+            let resources = model::resources::effective(&pod.spec);
+            decision.actions.push(Action::ResizePod { sandbox, resources, number: 0 });
+        }
+    });
+}
+
+#[test]
+fn invariant_16_catches_a_start_while_the_node_is_asked() {
+    assert_caught(16, |pod, seen, decision, _| {
+        let asks = |action: &Action| matches!(action, Action::AllocateResources { .. });
+        if seen.in_flight.iter().any(asks) {
+            let absent = pod.spec.containers.iter().filter(|c| !is_running(seen, &c.name));
+            decision.actions.extend(absent.filter_map(|container| start(seen, container)));
+        }
+    });
 }
 
 #[test]

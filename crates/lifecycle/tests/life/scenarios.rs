@@ -163,11 +163,19 @@ impl Play {
                 self.world.now.wall_nanos += nanos;
             }
             Command::DependencyChanged => facts.push(Fact::DependencyChanged),
-            Command::Edit { container, image } => {
-                self.tell(format!("the image of {container} becomes {image}"));
-                let mains = self.script.pod.spec.containers.iter_mut();
-                mains.filter(|main| main.name == container).for_each(|main| main.image = image.clone());
+            Command::Edit { told, change } => {
+                self.tell(told);
+                change(&mut self.script.pod);
+                self.script.pod.meta.generation += 1;
                 facts.push(Fact::PodChanged);
+            }
+            Command::Evict { why, message } => {
+                facts.push(Fact::Evicted { why, message, grace_seconds: None });
+            }
+            Command::MostDelay { seconds } => {
+                let mut policy = Policy::default();
+                policy.restart.max_seconds = seconds;
+                facts.push(Fact::PolicyChanged(policy));
             }
             Command::Fate(change) => change(&mut self.fate),
             Command::Status => self.tell_status(),
@@ -181,7 +189,18 @@ impl Play {
         let ready = if status.is_ready() { "Ready" } else { "not Ready" };
         let reason = status.reason.as_deref().map(|reason| format!(", {reason}")).unwrap_or_default();
         self.tell(format!("status: {}{reason}, {ready}", status.phase));
-        for container in status.init_container_statuses.iter().chain(&status.container_statuses) {
+        for condition in status.conditions.iter().filter(|condition| TOLD.contains(&&*condition.kind)) {
+            let words = [&condition.reason, &condition.message].map(|word| word.clone().unwrap_or_default());
+            self.tell(
+                format!("  {}: {}", condition.kind, words.join(", ")).trim_end_matches([',', ' ', ':']),
+            );
+        }
+        let lists = [
+            &status.init_container_statuses,
+            &status.container_statuses,
+            &status.ephemeral_container_statuses,
+        ];
+        for container in lists.into_iter().flatten() {
             let state = match &container.state {
                 ContainerState::Waiting { reason, .. } => format!("Waiting ({})", reason.as_str()),
                 ContainerState::Running { .. } => "Running".to_owned(),
@@ -194,13 +213,21 @@ impl Play {
             });
             let last = last.unwrap_or_default();
             let restarts = container.restart_count;
-            self.tell(format!("  {}: {state}{last}, restarts {restarts}", container.name));
+            let has = match &container.resources {
+                none if *none == Resources::default() => String::new(),
+                some => format!(", {}", words_of_resources(some)),
+            };
+            self.tell(format!("  {}: {state}{last}, restarts {restarts}{has}", container.name));
         }
         if let Some(cause) = status.cause {
             self.tell(format!("  because {cause}"));
         }
     }
 }
+
+/// Conditions that are told when they are there.
+const TOLD: [&str; 4] =
+    ["AllContainersRestarting", "DisruptionTarget", "PodResizePending", "PodResizeInProgress"];
 
 /// The others repeat what transitions and actions already tell.
 fn is_worth_telling(event: &Event) -> bool {
@@ -235,7 +262,15 @@ fn words_of_action(action: &Action) -> Option<String> {
 /// `cpu 500m..1, memory 1Gi`: request and limit, or only the limit where they are the same.
 fn words_of_resources(resources: &Resources) -> String {
     let of = |name: &&str| {
-        let amount = |from: &BTreeMap<String, Quantity>| from.get(*name).map(Quantity::canonical);
+        let amount = |from: &BTreeMap<String, Quantity>| {
+            let quantity = from.get(*name)?;
+            let mebibytes = quantity.value() / (1 << 20);
+            Some(match *name {
+                "memory" if mebibytes % 1024 == 0 => format!("{}Gi", mebibytes / 1024),
+                "memory" => format!("{mebibytes}Mi"),
+                _ => quantity.canonical(),
+            })
+        };
         match (amount(&resources.requests), amount(&resources.limits)) {
             (None, None) => None,
             (Some(request), Some(limit)) if request == limit => Some(format!("{name} {limit}")),
@@ -347,6 +382,25 @@ scenarios! {
     oom_killed
     restart_on_request
     image_edit_restarts
+    ephemeral_container
+    ephemeral_container_keeps_no_pod_alive
+    ephemeral_container_is_not_restarted_in_a_new_sandbox
+    ephemeral_container_without_image
+    resize_in_place
+    resize_lowers_before_it_raises
+    resize_that_restarts
+    resize_deferred
+    resize_infeasible
+    resize_taken_back
+    resize_below_what_is_in_use
+    resize_of_the_pod
+    resize_while_stopping
+    evicted_under_node_pressure
+    evicted_for_its_own_storage
+    node_shutdown
+    restart_backoff_maximum_of_the_node
+    active_deadline_is_shortened
+    image_edit_of_a_sidecar
     k8s_136969_main_restarts_while_a_sidecar_runs
     k8s_132826_never_with_a_sidecar_with_startup_probe
     k8s_125880_delete_before_initialised

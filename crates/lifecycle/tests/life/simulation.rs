@@ -4,11 +4,12 @@
 //! `LIFECYCLE_SEED=42` runs one and tells its story.
 
 use lifecycle::invariants::{Ledger, Violation};
-use lifecycle::{Decision, End, Fact, Memory, Now, Observation, Policy, decide};
+use lifecycle::{Decision, End, Eviction, Fact, Memory, Now, Observation, Policy, decide};
 use model::pod::Pod;
 
+use crate::recording::Recording;
 use crate::world::fate::{Dice, DiceFate};
-use crate::world::pods::random_pod;
+use crate::world::pods::{add_ephemeral, random_pod, resize};
 use crate::world::{SECOND, World};
 
 /// More than any Pod of the simulation needs when every action takes no time.
@@ -32,6 +33,8 @@ pub struct Simulation {
     pub mutation: Option<Mutation>,
     /// A daemon that comes back has lost its Memory.
     pub forgets: bool,
+    /// The journal, when one is kept.
+    recording: Option<Recording>,
     tells: bool,
     /// The daemon died in the last round, so its decision came to nothing.
     just_died: bool,
@@ -64,6 +67,7 @@ impl Simulation {
             node,
             mutation: None,
             forgets: false,
+            recording: None,
             tells: false,
             just_died: false,
             last_round_at: 0,
@@ -85,6 +89,9 @@ impl Simulation {
             Fact::Observed(seen) => format!("  sees {seen:?}"),
             fact => format!("  {fact:?}"),
         });
+        if let Some(recording) = &mut self.recording {
+            recording.noted(&self.pod, fact, self.world.now);
+        }
         self.node.ledger.note(&self.pod, fact, &self.world.now);
         for event in self.node.memory.note(&self.pod, fact, &self.world.now) {
             self.tell(|| format!("    event {}: {}", event.reason, event.message));
@@ -103,6 +110,9 @@ impl Simulation {
         self.note(&observed);
         let Fact::Observed(seen) = observed else { unreachable!() };
         let mut decision = decide(&self.pod, &self.node.memory, &seen, &self.world.now);
+        if let Some(recording) = &mut self.recording {
+            recording.round(&self.pod, &self.node.memory, seen.clone(), &decision, self.world.now);
+        }
         if let Some(mutation) = self.mutation {
             mutation(&self.pod, &seen, &mut decision, &self.world.now);
         }
@@ -126,6 +136,9 @@ impl Simulation {
         }
         if let Some(on_disk) = on_disk {
             self.node = on_disk;
+            if let Some(recording) = &mut self.recording {
+                recording.lost(&self.pod, &self.node.memory, self.world.now);
+            }
         }
         if dies_at <= 1 {
             self.restart_daemon();
@@ -167,7 +180,7 @@ impl Simulation {
     fn disturb(&mut self, facts: &mut Vec<Fact>) {
         let dice = &mut self.fate.dice;
         let running = self.world.running();
-        match dice.below(14) {
+        match dice.below(18) {
             0 => {
                 let grace_seconds = dice.pick(&[None, Some(0), Some(3), Some(60)]);
                 facts.push(Fact::StopRequested { grace_seconds });
@@ -180,7 +193,8 @@ impl Simulation {
             }
             4 => self.world.now.wall_nanos += dice.pick(&[-4000, -1, 1, 90, 4000]) * SECOND as i64,
             5 => {
-                let names: Vec<_> = self.pod.spec.all_containers().map(|c| c.name.clone()).collect();
+                let mut names: Vec<_> = self.pod.spec.all_containers().map(|c| c.name.clone()).collect();
+                names.extend(self.pod.spec.ephemeral_containers.iter().map(|e| e.container.name.clone()));
                 let any = dice.below(names.len() as u64 + 1) as usize;
                 facts.push(Fact::RestartRequested { container: names.get(any).cloned() });
             }
@@ -199,10 +213,40 @@ impl Simulation {
                 if dice.percent(30) {
                     spec.active_deadline_seconds = Some(dice.pick(&[1, 50, 1000]));
                 }
+                self.pod.meta.generation += 1;
                 facts.push(Fact::PodChanged);
+            }
+            10 | 11 => {
+                resize(dice, &mut self.pod);
+                self.pod.meta.generation += 1;
+                facts.push(Fact::PodChanged);
+            }
+            12 if self.pod.spec.ephemeral_containers.len() < 3 => {
+                add_ephemeral(dice, &mut self.pod);
+                self.pod.meta.generation += 1;
+                facts.push(Fact::PodChanged);
+            }
+            13 if dice.percent(30) => {
+                let why =
+                    dice.pick(&[Eviction::NodePressure, Eviction::LocalStorage, Eviction::NodeShutdown]);
+                let grace_seconds = dice.pick(&[None, Some(0), Some(3)]);
+                facts.push(Fact::Evicted { why, message: "low on memory".to_owned(), grace_seconds });
+            }
+            14 if dice.percent(30) => {
+                let mut policy = Policy::default();
+                policy.restart.max_seconds = dice.pick(&[1, 60, 300]);
+                facts.push(Fact::PolicyChanged(policy));
             }
             _ => {}
         }
+    }
+
+    /// Lives and dies, and gives the lines of its journal.
+    fn record(mut self) -> Vec<String> {
+        self.recording = Some(Recording::new(&self.pod, self.world.now));
+        let patience = 15 + self.fate.dice.below(40);
+        self.live(patience).and_then(|()| self.die()).unwrap();
+        self.recording.map(Recording::into_lines).unwrap_or_default()
     }
 
     /// Lives until everything is quiet or patience ends, is stopped then, and must end.
@@ -271,6 +315,11 @@ impl Simulation {
         }
         Err(vec![Violation { number: 13, what: "a stop in a fair world does not end".to_owned() }])
     }
+}
+
+/// The lines of the journal of a world.
+pub fn recorded(seed: u64) -> Vec<String> {
+    Simulation::new(seed).record()
 }
 
 fn number_from_env(name: &str) -> Option<u64> {

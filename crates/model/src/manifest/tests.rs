@@ -3,6 +3,7 @@
 mod accepted;
 mod hostile;
 mod refused;
+mod resources;
 
 use super::{Manifest, Problems, parse};
 

@@ -61,7 +61,8 @@ fn display_name(file: &Path) -> String {
     if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
 }
 
-fn read_one(file: &Path) -> Result<(String, Vec<u8>), Failure> {
+/// The name that messages use, and the bytes.
+pub(crate) fn read_one(file: &Path) -> Result<(String, Vec<u8>), Failure> {
     let name = display_name(file);
     let mut bytes = Vec::new();
     let result = if file == Path::new("-") {

@@ -25,7 +25,8 @@ mod stdio;
 
 pub(crate) use attempt::{Attempt, failure};
 pub(crate) use exec::{ExecSurroundings, become_exec};
-pub(crate) use operations::{Executor, tmpfs};
+pub(crate) use operations::{Executor, attach_on_host, tmpfs};
+pub(crate) use paths::ensure_directory_on_host;
 pub(crate) use proc::Proc;
 pub(crate) use report::{Report, Reporter, pair as report_channel, receive as receive_report};
 pub(crate) use stdio::Streams;

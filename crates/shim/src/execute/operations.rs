@@ -132,6 +132,6 @@ pub(crate) fn tmpfs(tmpfs: &TmpfsMount) -> Result<(), StartError> {
 }
 
 /// Attaches a detached mount at a path of podling's own.
-pub(super) fn attach_on_host(tree: &OwnedFd, target: &Path) -> rustix::io::Result<()> {
+pub(crate) fn attach_on_host(tree: &OwnedFd, target: &Path) -> rustix::io::Result<()> {
     move_mount(tree, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }

@@ -72,10 +72,11 @@ impl Container {
 
 impl Shim {
     /// Makes a container.
-    pub(super) fn start_container(&mut self, caller: Caller, key: String, plan: ContainerPlan) -> Answer {
+    pub(super) fn start_container(&mut self, caller: Caller, key: String, mut plan: ContainerPlan) -> Answer {
         if let Some(answer) = self.answer_again(caller, &key) {
             return answer;
         }
+        self.mount_layers(&mut plan.operations)?;
         self.take_over_cgroup(&plan.cgroup)?;
         let (cgroup, warnings) = self.make_cgroup(&plan.cgroup, &plan.limits, &plan.devices)?;
         let oom_kills_before = cgroup.oom_kills().unwrap_or(0);

@@ -42,10 +42,11 @@ struct RuntimeCall<'a> {
 
 impl Shim {
     /// Makes a container by another runtime.
-    pub(super) fn start_external(&mut self, caller: Caller, key: String, plan: ExternalPlan) -> Answer {
+    pub(super) fn start_external(&mut self, caller: Caller, key: String, mut plan: ExternalPlan) -> Answer {
         if let Some(answer) = self.answer_again(caller, &key) {
             return answer;
         }
+        self.mount_layers(&mut plan.operations)?;
         self.take_over_cgroup(&plan.cgroup)?;
         let cgroup = Cgroup::open(&self.hierarchy, &plan.cgroup)
             .map_err(io::Error::other)

@@ -7,12 +7,14 @@
 //!
 //! What holds: every container is in `containers` from the request until Remove; its process is in `processes`
 //! until it is reaped; a birth exists exactly while a start is not answered; an exit is on disk before it is told.
-//! Nothing here waits for anything but epoll; what could hang (mounts, runtimes) happens in children.
+//! Nothing here waits for anything but epoll and podling's own files; what could hang (mounts of volumes, runtimes)
+//! happens in children.
 
 mod connection;
 mod container;
 mod exec;
 mod external;
+mod layers;
 mod log;
 mod output;
 mod reap;
@@ -91,6 +93,8 @@ struct Shim {
     sandbox: Option<Sandbox>,
     /// Where memory volumes are mounted: they end with the shim's mount namespace.
     memory_volumes: Vec<PathBuf>,
+    /// Layers of images that are mounted, each at its number.
+    layers: Vec<PathBuf>,
     containers: BTreeMap<String, Container>,
     execs: BTreeMap<String, exec::Exec>,
     processes: BTreeMap<i32, Role>,
@@ -158,6 +162,7 @@ impl Shim {
             outputs: BTreeMap::new(),
             sandbox: None,
             memory_volumes: Vec::new(),
+            layers: Vec::new(),
             containers: BTreeMap::new(),
             execs: BTreeMap::new(),
             processes: BTreeMap::new(),

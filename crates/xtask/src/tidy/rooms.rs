@@ -7,6 +7,7 @@ use super::{Finding, Source};
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("lifecycle", &["model"]),
+    ("check", &["model", "lifecycle"]),
     ("linux", &[]),
     ("shim", &["linux"]),
     ("pause", &["linux"]),
@@ -36,6 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "model",
             "lifecycle",
+            "check",
             "linux",
             "programs",
             "toolbox",

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use lifecycle::{Action, Done, Failure, ProbeKind, Reason, Retry};
+use lifecycle::{Action, Done, Eviction, Failure, ProbeKind, Reason, Retry};
 use model::pod::{
-    Container, ExitCodeOperator, Handler, ImagePullPolicy, Pod, Probe, RestartPolicy, RestartRule,
-    RestartRuleAction,
+    Container, EphemeralContainer, ExitCodeOperator, Handler, ImagePullPolicy, Pod, Probe, ResizePolicy,
+    Resources, RestartPolicy, RestartRule, RestartRuleAction,
 };
+use model::quantity::Quantity;
 
 use crate::world::SECOND;
 use crate::world::fate::{Fate, Life, Plan};
@@ -22,7 +23,9 @@ pub enum Command {
     Reboot,
     Clock { nanos: i64 },
     DependencyChanged,
-    Edit { container: String, image: String },
+    Edit { told: String, change: Box<dyn Fn(&mut Pod)> },
+    Evict { why: Eviction, message: String },
+    MostDelay { seconds: u64 },
     Fate(Box<dyn Fn(&mut ScriptFate)>),
     Status,
     End,
@@ -45,6 +48,10 @@ pub struct ScriptFate {
     failing_pulls: Vec<String>,
     never_pulled: Vec<String>,
     failing_sandbox: bool,
+    /// What the node says to those that want other resources.
+    refusal: Option<Reason>,
+    /// Whose memory in use is above the new limit.
+    failing_resizes: Vec<String>,
 }
 
 impl Fate for ScriptFate {
@@ -76,6 +83,14 @@ impl Fate for ScriptFate {
                 Some(reason) => (0, fail(*reason, "it cannot be")),
                 None => (0, Ok(Done::Performed)),
             },
+            Action::AllocateResources { .. } if self.refusal.is_some() => {
+                let message = "Node didn't have enough resource: memory".to_owned();
+                let reason = self.refusal.unwrap_or(Reason::Deferred);
+                (0, Err(Failure { reason, message, retry: Retry::OnChange }))
+            }
+            Action::ResizeContainer { container, .. } if self.failing_resizes.contains(container) => {
+                (0, fail(Reason::ResizeError, "the memory limit is below the current usage"))
+            }
             Action::CreateSandbox { .. } if self.failing_sandbox => {
                 (0, fail(Reason::FailedCreatePodSandBox, "no address is free"))
             }
@@ -116,6 +131,7 @@ impl Script {
             match words(setting).as_slice() {
                 ["restartPolicy", policy] => spec.restart_policy = restart_policy(policy),
                 ["grace", grace] => spec.termination_grace_period_seconds = duration(grace) / SECOND,
+                ["cpu" | "memory", ..] => resource(spec.resources.get_or_insert_default(), &words(setting)),
                 ["activeDeadline", limit] => spec.active_deadline_seconds = Some(duration(limit) / SECOND),
                 other => panic!("what is {other:?} of a Pod?"),
             }
@@ -151,6 +167,9 @@ impl Script {
             ["on", "TERM", "exits", code, "after", time] => {
                 self.fate.on_signal.insert(name, Some((duration(time), code.parse().unwrap())));
             }
+            ["cpu" | "memory", _] => resource(&mut made.resources, attribute),
+            ["restarts", "for", "cpu"] => made.resize_policy.cpu = ResizePolicy::RestartContainer,
+            ["restarts", "for", "memory"] => made.resize_policy.memory = ResizePolicy::RestartContainer,
             ["postStart", time] | ["postStart", time, "fails"] => {
                 made.post_start = sleep();
                 self.fate.hooks.insert((name, "postStart"), (duration(time), attribute.len() == 3));
@@ -233,9 +252,61 @@ fn command(text: &str) -> Command {
         ["daemon", "is", "down", "for", time] => Command::DaemonDown { nanos: duration(time) },
         ["machine", "reboots"] => Command::Reboot,
         ["clock", "jumps", time] => Command::Clock { nanos: duration(time) as i64 },
-        ["the", "missing", "object", "appears"] => Command::DependencyChanged,
+        ["resources", "come", "free"] | ["the", "missing", "object", "appears"] => Command::DependencyChanged,
         ["image", "of", container, "becomes", image] => {
-            Command::Edit { container: (*container).to_owned(), image: (*image).to_owned() }
+            let (container, image) = ((*container).to_owned(), (*image).to_owned());
+            edit(text, move |pod| {
+                let all = pod.spec.init_containers.iter_mut().chain(&mut pod.spec.containers);
+                all.filter(|one| one.name == container).for_each(|one| one.image.clone_from(&image));
+            })
+        }
+        ["activeDeadline", "becomes", limit] => {
+            let limit = duration(limit) / SECOND;
+            edit(text, move |pod| pod.spec.active_deadline_seconds = Some(limit))
+        }
+        [name, "gets", amounts @ ..] => {
+            let (name, amounts) = ((*name).to_owned(), amounts.join(" "));
+            edit(text, move |pod| {
+                let all = pod.spec.init_containers.iter_mut().chain(&mut pod.spec.containers);
+                let of_pod = pod.spec.resources.iter_mut().filter(|_| name == "pod");
+                let of_container = all.filter(|one| one.name == name).map(|one| &mut one.resources);
+                for resources in of_pod.chain(of_container) {
+                    amounts.split("and").for_each(|amount| resource(resources, &words(amount)));
+                }
+            })
+        }
+        ["debug", name] => add_ephemeral(text, name, None),
+        ["debug", name, "in", target] => add_ephemeral(text, name, Some(target)),
+        ["node", "is", "low", "on", what] => Command::Evict {
+            why: Eviction::NodePressure,
+            message: format!("The node was low on resource: {what}."),
+        },
+        ["node", "shuts", "down"] => Command::Evict {
+            why: Eviction::NodeShutdown,
+            message: "Pod was terminated in response to imminent node shutdown.".to_owned(),
+        },
+        [volume, "is", "too", "full"] => Command::Evict {
+            why: Eviction::LocalStorage,
+            message: format!("Usage of EmptyDir volume \"{volume}\" exceeds the limit \"1Gi\"."),
+        },
+        ["node", "delays", "restarts", time, "at", "most"] => {
+            Command::MostDelay { seconds: duration(time) / SECOND }
+        }
+        ["node", "says", answer] => {
+            let refusal = match *answer {
+                "yes" => None,
+                "Deferred" => Some(Reason::Deferred),
+                "Infeasible" => Some(Reason::Infeasible),
+                other => panic!("what answer is {other:?}?"),
+            };
+            change(Box::new(move |fate| fate.refusal = refusal))
+        }
+        ["resize", "of", container, outcome] => {
+            let (container, fails) = ((*container).to_owned(), *outcome == "fails");
+            change(Box::new(move |fate| {
+                fate.failing_resizes.retain(|failing| *failing != container);
+                fate.failing_resizes.extend(fails.then(|| container.clone()));
+            }))
         }
         ["status"] => Command::Status,
         ["end"] => Command::End,
@@ -272,6 +343,27 @@ fn command(text: &str) -> Command {
             change(Box::new(move |fate| fate.failing_sandbox = fails))
         }
         other => panic!("what is {other:?}?"),
+    }
+}
+
+fn edit(told: &str, change: impl Fn(&mut Pod) + 'static) -> Command {
+    Command::Edit { told: told.to_owned(), change: Box::new(change) }
+}
+
+fn add_ephemeral(text: &str, name: &str, target: Option<&str>) -> Command {
+    let ephemeral = EphemeralContainer { container: container(name), target: target.map(str::to_owned) };
+    edit(text, move |pod| pod.spec.ephemeral_containers.push(ephemeral.clone()))
+}
+
+/// `cpu 500m..1`, `cpu 1` for both, `cpu 500m..` for a request without a limit.
+fn resource(resources: &mut Resources, words: &[&str]) {
+    let [name, amounts] = words else { panic!("what amount is {words:?}?") };
+    let (request, limit) = amounts.split_once("..").unwrap_or((amounts, amounts));
+    let quantity = |text: &str| Quantity::parse(text).unwrap();
+    resources.requests.insert((*name).to_owned(), quantity(request));
+    resources.limits.remove(*name);
+    if !limit.is_empty() {
+        resources.limits.insert((*name).to_owned(), quantity(limit));
     }
 }
 

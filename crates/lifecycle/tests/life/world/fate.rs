@@ -98,6 +98,15 @@ impl Fate for DiceFate {
             }
             Action::PrepareVolumes { .. } if fails => fail(Reason::FailedMount, dice),
             Action::CreateSandbox { .. } if fails => fail(Reason::FailedCreatePodSandBox, dice),
+            Action::AllocateResources { .. } if fails => {
+                let reason = dice.pick(&[Reason::Deferred, Reason::Infeasible]);
+                let retry = dice.pick(&[Retry::OnChange, Retry::OnChange, Retry::Backoff]);
+                Err(Failure { reason, message: "not enough memory".to_owned(), retry })
+            }
+            Action::ResizePod { .. } | Action::ResizeContainer { .. } if fails => {
+                let message = "below current usage".to_owned();
+                Err(Failure { reason: Reason::ResizeError, message, retry: Retry::Backoff })
+            }
             Action::PostStart { .. } if fails => fail(Reason::FailedPostStartHook, dice),
             Action::PreStop { .. } if fails => fail(Reason::FailedPreStopHook, dice),
             Action::RemoveSandbox { .. } | Action::RemoveVolumes | Action::Kill { .. } if fails => {

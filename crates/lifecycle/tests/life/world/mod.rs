@@ -72,7 +72,9 @@ impl World {
         if matches!(self.sandbox, Sandbox::Ready { .. }) {
             seen.pod_ips.push("10.88.0.2".to_owned());
         }
-        for container in pod.spec.all_containers().filter(|c| self.images.contains(&c.image)) {
+        let ephemeral = pod.spec.ephemeral_containers.iter().map(|ephemeral| &ephemeral.container);
+        let all = pod.spec.all_containers().chain(ephemeral);
+        for container in all.filter(|c| self.images.contains(&c.image)) {
             seen.images.insert(container.name.clone(), Image { image_id: "sha256:1".to_owned() });
         }
         seen
@@ -162,6 +164,13 @@ impl World {
             }
             Action::Start { container, attempt, sandbox, .. } => {
                 return self.land_start(container, *attempt, *sandbox, result, fate);
+            }
+            Action::ResizeContainer { container, attempt, .. } => {
+                let runs = self.instances.get(container).is_some_and(|i| i.attempt == *attempt);
+                if !runs || !self.processes.contains_key(container) {
+                    let (reason, retry) = (Reason::ResizeError, Retry::Backoff);
+                    return Err(Failure { reason, message: "it has ended".to_owned(), retry });
+                }
             }
             Action::Signal { container, attempt } => self.land_signal(container, *attempt),
             Action::Kill { container, attempt } if result.is_ok() => {
@@ -284,6 +293,9 @@ impl World {
                     | Action::PreStop { .. }
                     | Action::PostStart { .. }
                     | Action::PrepareVolumes { .. }
+                    | Action::AllocateResources { .. }
+                    | Action::ResizePod { .. }
+                    | Action::ResizeContainer { .. }
             )
         });
     }

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use model::pod::{
-    Container, DnsConfig, DnsPolicy, ExitCodeOperator, Handler, ImagePullPolicy, Meta, Pod,
-    PodSecurityContext, PodSpec, Probe, ResizePolicies, Resources, RestartPolicy, RestartRule,
-    RestartRuleAction, SecurityContext, TerminationMessagePolicy,
+    Container, DnsConfig, DnsPolicy, EphemeralContainer, ExitCodeOperator, Handler, ImagePullPolicy, Meta,
+    Pod, PodSecurityContext, PodSpec, Probe, ResizePolicies, ResizePolicy, Resources, RestartPolicy,
+    RestartRule, RestartRuleAction, SecurityContext, TerminationMessagePolicy,
 };
+
+use model::quantity::Quantity;
 
 use super::fate::Dice;
 
@@ -42,6 +44,7 @@ pub fn empty_pod() -> Pod {
         readiness_gates: vec![],
         enable_service_links: true,
         service_account_name: "default".to_owned(),
+        image_pull_secrets: Vec::new(),
         node_name: None,
         runtime_class_name: None,
         resources: None,
@@ -129,6 +132,43 @@ fn random_container(dice: &mut Dice, name: &str, is_classic_init: bool) -> Conta
     made
 }
 
+/// Requests and limits as the dice fall; what has no limit stays without one.
+fn random_resources(dice: &mut Dice) -> Resources {
+    let mut made = Resources::default();
+    for name in ["cpu", "memory"] {
+        let amount = i128::from(dice.pick(&[1_u32, 2, 3]));
+        let quantity = |units: i128| Quantity::from_nanos(units * 1_000_000_000);
+        made.requests.insert(name.to_owned(), quantity(amount));
+        if dice.percent(70) {
+            made.limits.insert(name.to_owned(), quantity(amount + i128::from(dice.pick(&[0_u32, 2]))));
+        }
+    }
+    made
+}
+
+/// Other amounts for what has some, of the Pod and of all that can be resized.
+pub fn resize(dice: &mut Dice, pod: &mut Pod) {
+    if let Some(own) = pod.spec.resources.as_mut().filter(|_| dice.percent(50)) {
+        *own = random_resources(dice);
+    }
+    let sidecars = pod.spec.init_containers.iter_mut().filter(|init| init.is_sidecar());
+    for container in sidecars.chain(&mut pod.spec.containers) {
+        if container.resources != Resources::default() && dice.percent(50) {
+            container.resources = random_resources(dice);
+        }
+    }
+}
+
+/// One more container to look into the Pod.
+pub fn add_ephemeral(dice: &mut Dice, pod: &mut Pod) {
+    let name = format!("e{}", pod.spec.ephemeral_containers.len());
+    let mut made = container(&name);
+    made.image = dice.pick(&["shared:1", "debug:1"]).to_owned();
+    made.image_pull_policy = dice.pick(&[ImagePullPolicy::IfNotPresent, ImagePullPolicy::Always]);
+    let target = dice.percent(50).then(|| pod.spec.containers[0].name.clone());
+    pod.spec.ephemeral_containers.push(EphemeralContainer { container: made, target });
+}
+
 /// A Pod as the dice fall.
 pub fn random_pod(dice: &mut Dice) -> Pod {
     let mut pod = empty_pod();
@@ -147,6 +187,16 @@ pub fn random_pod(dice: &mut Dice) -> Pod {
     }
     for name in ["m0", "m1", "m2"].iter().take(dice.pick(&[1, 1, 2, 3])) {
         spec.containers.push(random_container(dice, name, false));
+    }
+    if dice.percent(25) {
+        let may_restart = spec.restart_policy != RestartPolicy::Never;
+        for container in spec.init_containers.iter_mut().chain(&mut spec.containers) {
+            container.resources = random_resources(dice);
+            if may_restart && dice.percent(30) {
+                container.resize_policy.memory = ResizePolicy::RestartContainer;
+            }
+        }
+        spec.resources = dice.percent(30).then(|| random_resources(dice));
     }
     pod
 }

@@ -30,7 +30,8 @@ pub(crate) struct Surroundings<'n> {
 pub(crate) fn container(report: &mut Report<'_, '_>, node: &Node, around: &Surroundings<'_>) -> Container {
     let image = image(report, node);
     let restart_policy = restart_policy(report, node);
-    if around.is_init && restart_policy != Some(RestartPolicy::Always) {
+    let is_classic_init = around.is_init && restart_policy != Some(RestartPolicy::Always);
+    if is_classic_init {
         forbid_for_init(report, node);
     }
     let security_context = security::of_container(report, node);
@@ -64,7 +65,7 @@ pub(crate) fn container(report: &mut Report<'_, '_>, node: &Node, around: &Surro
         env: environment::env(report, node),
         ports: ports(report, node, around.host_network),
         resources: resources::resources(report, node),
-        resize_policy: crate::pod::ResizePolicies::default(),
+        resize_policy: resources::resize_policies(report, node, around.spec, is_classic_init),
         volume_mounts: volume::mounts(report, node, around.spec, security_context.privileged),
         restart_policy,
         restart_policy_rules: restart_rules(report, node),

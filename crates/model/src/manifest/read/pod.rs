@@ -61,7 +61,11 @@ fn spec_of(report: &mut Report<'_, '_>, node: &Node) -> PodSpec {
         ("OnFailure", RestartPolicy::OnFailure),
     ];
     let dns_policy = dns_policy(report, node);
-    PodSpec {
+    // A running Pod gets them, by a request of their own (KEP-277).
+    if let Some(ephemeral) = node.get("ephemeralContainers").filter(|list| !list.items().is_empty()) {
+        report.forbidden(ephemeral, "cannot be set on create");
+    }
+    let mut spec = PodSpec {
         init_containers,
         containers,
         ephemeral_containers: Vec::new(),
@@ -84,10 +88,13 @@ fn spec_of(report: &mut Report<'_, '_>, node: &Node) -> PodSpec {
         readiness_gates: readiness_gates(report, node),
         enable_service_links: node.bool("enableServiceLinks").unwrap_or(true),
         service_account_name: service_account(report, node),
+        image_pull_secrets: image_pull_secrets(node),
         node_name: ruled(report, node, "nodeName", names::dns_subdomain).map(str::to_owned),
         runtime_class_name: ruled(report, node, "runtimeClassName", names::dns_subdomain).map(str::to_owned),
-        resources: node.get("resources").map(|_| resources::resources(report, node)),
-    }
+        resources: None,
+    };
+    spec.resources = resources::of_pod(report, node, &spec);
+    spec
 }
 
 /// One name, one container, whatever its role.
@@ -163,6 +170,12 @@ fn service_account(report: &mut Report<'_, '_>, spec: &Node) -> String {
     let name = ruled(report, spec, "serviceAccountName", names::dns_subdomain);
     let name = name.or_else(|| ruled(report, spec, "serviceAccount", names::dns_subdomain));
     name.unwrap_or("default").to_owned()
+}
+
+/// Kubernetes accepts a reference without a name and passes over it.
+fn image_pull_secrets(spec: &Node) -> Vec<String> {
+    let names = spec.list("imagePullSecrets").iter().filter_map(|secret| secret.filled_text("name"));
+    names.map(str::to_owned).collect()
 }
 
 fn readiness_gates(report: &mut Report<'_, '_>, spec: &Node) -> Vec<String> {

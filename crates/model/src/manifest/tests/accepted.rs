@@ -113,6 +113,10 @@ fn every_field_that_is_honoured_arrives() {
                             requests: {},
                             limits: {},
                         },
+                        resize_policy: ResizePolicies {
+                            cpu: NotRequired,
+                            memory: NotRequired,
+                        },
                         volume_mounts: [],
                         restart_policy: Some(
                             Always,
@@ -227,6 +231,10 @@ fn every_field_that_is_honoured_arrives() {
                             requests: {},
                             limits: {},
                         },
+                        resize_policy: ResizePolicies {
+                            cpu: NotRequired,
+                            memory: NotRequired,
+                        },
                         volume_mounts: [
                             VolumeMount {
                                 name: "e",
@@ -301,6 +309,7 @@ fn every_field_that_is_honoured_arrives() {
                         tty: true,
                     },
                 ],
+                ephemeral_containers: [],
                 restart_policy: Always,
                 termination_grace_period_seconds: 5,
                 active_deadline_seconds: Some(
@@ -388,6 +397,7 @@ fn every_field_that_is_honoured_arrives() {
                 ],
                 enable_service_links: true,
                 service_account_name: "default",
+                image_pull_secrets: [],
                 node_name: None,
                 runtime_class_name: None,
                 resources: None,
@@ -452,7 +462,7 @@ fn the_pod_may_come_before_what_it_needs() {
 #[test]
 fn what_is_not_honoured_is_named() {
     let text = pod(
-        "nodeSelector: {a: b}\ntolerations: [{key: a}]\naffinity: {}\npriority: 0\nhostUsers: false\nautomountServiceAccountToken: false\nimagePullSecrets: [{name: a}]\nschedulerName: default-scheduler\ntopologySpreadConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: DoNotSchedule}]\ncontainers:\n- {name: a, image: b, ports: [{containerPort: 80}], securityContext: {seLinuxOptions: {level: a}}, resizePolicy: [{resourceName: cpu, restartPolicy: NotRequired}], resources: {limits: {memory: 128m, nvidia.com/gpu: 1}}}\n- {name: b, image: b, ports: [{containerPort: 80}]}\nvolumes: [{name: x, emptyDir: {}}, {name: d, downwardAPI: {}}]\n",
+        "nodeSelector: {a: b}\ntolerations: [{key: a}]\naffinity: {}\npriority: 0\nhostUsers: false\nautomountServiceAccountToken: false\nschedulerName: default-scheduler\ntopologySpreadConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: DoNotSchedule}]\ncontainers:\n- {name: a, image: b, ports: [{containerPort: 80}], securityContext: {seLinuxOptions: {level: a}}, resizePolicy: [{resourceName: cpu, restartPolicy: NotRequired}], resources: {limits: {memory: 128m, nvidia.com/gpu: 1}}}\n- {name: b, image: b, ports: [{containerPort: 80}]}\nvolumes: [{name: x, emptyDir: {}}, {name: d, downwardAPI: {}}]\n",
     );
     let warnings = accepted(&text).warnings;
     let lines: String =
@@ -461,10 +471,8 @@ fn what_is_not_honoured_is_named() {
         NotHonoured spec.nodeSelector: valid Kubernetes, but not honoured by podling yet
         NotHonoured spec.tolerations: valid Kubernetes, but not honoured by podling yet
         NotHonoured spec.hostUsers: valid Kubernetes, but not honoured by podling yet
-        NotHonoured spec.imagePullSecrets: valid Kubernetes, but not honoured by podling yet
         NotHonoured spec.topologySpreadConstraints: valid Kubernetes, but not honoured by podling yet
         NotHonoured spec.containers[0].securityContext.seLinuxOptions: valid Kubernetes, but not honoured by podling yet
-        NotHonoured spec.containers[0].resizePolicy: valid Kubernetes, but not honoured by podling yet
         Suspicious spec.containers[0].resources.limits.memory: fractional byte value "128m" is invalid, must be an integer
         NotHonoured spec.containers[0].resources.limits[nvidia.com/gpu]: podling has no such resource: the container runs without it
         Suspicious spec.containers[1].ports[0].containerPort: containers "a" and "b" both declare port 80: they share one network, and only one of them can listen there

@@ -1,0 +1,133 @@
+//! ConfigMaps, Secrets and keys of them that stand in none of the files.
+
+use model::manifest::nearest;
+use model::pod::{EnvValue, KeyedObject, ObjectKind, SubPath, VolumeSource};
+
+use crate::finding::{Draft, Severity};
+use crate::subject::Subject;
+
+pub(super) fn look(subject: &Subject<'_>) -> Vec<Draft> {
+    let mut found = environment(subject);
+    found.extend(volumes(subject));
+    found
+}
+
+/// `configMapKeyRef` and its like.
+fn field_of(kind: ObjectKind, config_map: &'static str, secret: &'static str) -> &'static str {
+    match kind {
+        ObjectKind::ConfigMap => config_map,
+        ObjectKind::Secret => secret,
+    }
+}
+
+fn environment(subject: &Subject<'_>) -> Vec<Draft> {
+    let mut found = Vec::new();
+    for member in subject.members() {
+        for (index, from) in member.container.env_from.iter().enumerate().filter(|(_, from)| !from.optional) {
+            if subject.object(from.source, &from.name).is_none() {
+                let field = field_of(from.source, "configMapRef", "secretRef");
+                let path = member.field(&format!("envFrom[{index}].{field}.name"));
+                found.push(no_object(subject, from.source, &from.name, path));
+            }
+        }
+        for (index, variable) in member.container.env.iter().enumerate() {
+            let EnvValue::Key { kind, name, key, optional: false } = &variable.value else { continue };
+            let field = field_of(*kind, "configMapKeyRef", "secretKeyRef");
+            let path = |of: &str| member.field(&format!("env[{index}].valueFrom.{field}.{of}"));
+            match subject.object(*kind, name) {
+                None => found.push(no_object(subject, *kind, name, path("name"))),
+                Some(object) if !object.data.contains_key(key) => {
+                    found.push(no_key(Severity::Error, object, key, path("key")));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    found
+}
+
+/// Volumes that some container mounts: others are not made.
+fn volumes(subject: &Subject<'_>) -> Vec<Draft> {
+    let mut found = Vec::new();
+    for (index, volume) in subject.pod.spec.volumes.iter().enumerate() {
+        let VolumeSource::Object { kind, name, items, optional, .. } = &volume.source else { continue };
+        let members = subject.members();
+        let mounts: Vec<_> = members
+            .iter()
+            .flat_map(|member| {
+                let mounts = member.container.volume_mounts.iter().enumerate();
+                mounts.map(move |(index, mount)| {
+                    (member.field(&format!("volumeMounts[{index}].subPath")), mount)
+                })
+            })
+            .filter(|(_, mount)| mount.name == volume.name)
+            .collect();
+        if mounts.is_empty() {
+            continue;
+        }
+        let (field, name_field) =
+            (field_of(*kind, "configMap", "secret"), field_of(*kind, "name", "secretName"));
+        let Some(object) = subject.object(*kind, name) else {
+            if !optional {
+                found.push(no_object(
+                    subject,
+                    *kind,
+                    name,
+                    format!("spec.volumes[{index}].{field}.{name_field}"),
+                ));
+            }
+            continue;
+        };
+        for (at, item) in items.iter().enumerate() {
+            if !optional && !object.data.contains_key(&item.key) {
+                let path = format!("spec.volumes[{index}].{field}.items[{at}].key");
+                found.push(no_key(Severity::Error, object, &item.key, path));
+            }
+        }
+        let files: Vec<&str> = match items.is_empty() {
+            true => object.data.keys().map(String::as_str).collect(),
+            false => items.iter().map(|item| item.path.as_str()).collect(),
+        };
+        for (path, mount) in mounts {
+            let Some(SubPath::Literal(wanted)) = &mount.sub_path else { continue };
+            let is_there = |file: &&str| *file == wanted || file.starts_with(&format!("{wanted}/"));
+            if !files.iter().any(is_there) {
+                found.push(no_key(Severity::Advice, object, wanted, path));
+            }
+        }
+    }
+    found
+}
+
+fn no_object(subject: &Subject<'_>, kind: ObjectKind, name: &str, path: String) -> Draft {
+    let namespace = &subject.pod.meta.namespace;
+    let message = format!("{kind} {name:?} stands in none of the files, and `podling run` has no others");
+    let elsewhere = subject.objects.iter().find(|object| object.kind == kind && object.meta.name == name);
+    let names = subject
+        .objects
+        .iter()
+        .filter(|object| object.kind == kind && object.meta.namespace == *namespace)
+        .map(|object| object.meta.name.as_str());
+    let hint = match (elsewhere, nearest(name, names)) {
+        (Some(object), _) => format!(
+            "one of that name is in namespace {:?}, and the Pod is in {namespace:?}",
+            object.meta.namespace
+        ),
+        (None, Some(nearest)) => format!("did you mean {nearest:?}?"),
+        (None, None) => format!("add the {kind} to the file or name its file too, or write `optional: true`"),
+    };
+    Draft::new(Severity::Error, "no-such-object", path, message).hint(hint)
+}
+
+fn no_key(severity: Severity, object: &KeyedObject, key: &str, path: String) -> Draft {
+    let message = format!("{} {:?} has no key {key:?}", object.kind, object.meta.name);
+    let hint = match nearest(key, object.data.keys().map(String::as_str)) {
+        Some(nearest) => format!("did you mean {nearest:?}?"),
+        None if object.data.is_empty() => "it has no keys at all".to_owned(),
+        None => {
+            let keys: Vec<&str> = object.data.keys().take(10).map(String::as_str).collect();
+            format!("it has {}", keys.join(", "))
+        }
+    };
+    Draft::new(severity, "no-such-key", path, message).hint(hint)
+}

@@ -1,0 +1,67 @@
+//! Volumes that are mounted nowhere or cannot be made, and mounts that are in each other's way.
+
+use std::collections::BTreeMap;
+
+use model::pod::VolumeSource;
+
+use crate::finding::{Draft, Severity};
+use crate::process::plain_path;
+use crate::subject::{Member, Subject};
+
+pub(super) fn look(subject: &Subject<'_>) -> Vec<Draft> {
+    let members = subject.members();
+    let mut found = declared(subject, &members);
+    found.extend(members.iter().flat_map(mounts));
+    found
+}
+
+fn declared(subject: &Subject<'_>, members: &[Member<'_>]) -> Vec<Draft> {
+    let mut found = Vec::new();
+    let is_mounted = |name: &str| {
+        members.iter().any(|member| member.container.volume_mounts.iter().any(|mount| mount.name == name))
+    };
+    for (index, volume) in subject.pod.spec.volumes.iter().enumerate() {
+        let name = &volume.name;
+        if !is_mounted(name) {
+            let message = format!("volume `{name}` is mounted by no container");
+            let path = format!("spec.volumes[{index}].name");
+            let draft = Draft::new(Severity::Advice, "volume-unused", path, message);
+            found.push(draft.hint("mount it under volumeMounts of a container, or leave it out"));
+        } else if let VolumeSource::Unsupported { kind } = &volume.source {
+            let field = kind.split(' ').next().unwrap_or(kind);
+            let message =
+                format!("podling has no {kind} volumes yet: containers that mount `{name}` cannot start");
+            let path = format!("spec.volumes[{index}].{field}");
+            let draft = Draft::new(Severity::Error, "volume-not-supported", path, message);
+            found.push(draft.hint("for a try, use an emptyDir or hostPath volume"));
+        }
+    }
+    found
+}
+
+/// The mounts of one container.
+fn mounts(member: &Member<'_>) -> Vec<Draft> {
+    let mut found = Vec::new();
+    let mut taken: BTreeMap<String, &str> = BTreeMap::new();
+    for (index, mount) in member.container.volume_mounts.iter().enumerate() {
+        let at = plain_path(&mount.mount_path, "/");
+        let path = member.field(&format!("volumeMounts[{index}].mountPath"));
+        let conflict = |message: String| Draft::new(Severity::Error, "mount-conflict", path.clone(), message);
+        if at == "/" {
+            let message = format!(
+                "volume `{}` is mounted over the whole root filesystem, programs included",
+                mount.name
+            );
+            found.push(conflict(message).hint("mount it at a directory of its own"));
+        } else if at == "/proc" || at.starts_with("/proc/") {
+            let message = "nothing can be mounted inside /proc".to_owned();
+            found.push(conflict(message));
+        } else if let Some(earlier) = taken.get(&at) {
+            let message =
+                format!("{at} is taken by volume `{earlier}` already: only one of the two is seen there");
+            found.push(conflict(message));
+        }
+        taken.entry(at).or_insert(&mount.name);
+    }
+    found
+}

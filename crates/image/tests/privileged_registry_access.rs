@@ -1,0 +1,287 @@
+//! Who may pull, from where, and over what: passwords, tokens, helpers, certificates and mirrors, before real registries.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use image::{Credentials, Images, PullError, PullOptions, PullReason, Reference, Silent};
+use serde_json::json;
+use support::faults::{Fault, Faults, Request, answer};
+use support::registry::{Door, PASSWORD, Registry, USER};
+use support::{Layer, TestImage, chain, contents, store};
+
+fn test_image() -> TestImage {
+    TestImage::new("unused:1", vec![Layer::new().file("a", b"a").finish()])
+}
+
+async fn pull(
+    store: &Images,
+    reference: &Reference,
+    options: &PullOptions,
+) -> Result<image::Image, PullError> {
+    store.pull(reference, options, Arc::new(Silent)).await
+}
+
+async fn pulls(store: &Images, reference: &Reference, options: &PullOptions) {
+    let pulled = pull(store, reference, options).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert_eq!(pulled.id, test_image().id());
+    store.remove(&reference.to_string()).unwrap();
+    assert_eq!(contents(store), Vec::<String>::new());
+}
+
+async fn refused(store: &Images, reference: &Reference, options: &PullOptions, reason: PullReason) -> String {
+    let error = pull(store, reference, options).await.unwrap_err();
+    let text = chain(&error);
+    assert_eq!(error.reason(), reason, "{text}");
+    assert!(!text.contains(PASSWORD) && !format!("{error:?}").contains(PASSWORD), "{text}");
+    assert_eq!(contents(store), Vec::<String>::new());
+    text
+}
+
+fn config_for(host: &str, password: &str) -> String {
+    json!({"auths": {host: {"username": USER, "password": password}}}).to_string()
+}
+
+fn secret_for(host: &str, password: &str) -> PullOptions {
+    let secret = Credentials::parse("Secret default/pull", config_for(host, password).as_bytes()).unwrap();
+    PullOptions { pull_secrets: vec![secret], ..PullOptions::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_opens_a_registry() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, door) = (store(folder.path()), Door { password: true, tls: false });
+    let registry = Registry::start_behind(folder.path(), door);
+    registry.push("team/app:v1", &test_image()).await;
+    let (reference, host) = (registry.reference("team/app:v1"), &registry.address);
+
+    let text = refused(&store, &reference, &PullOptions::default(), PullReason::Unauthorized).await;
+    assert!(text.contains("imagePullSecrets") && text.contains(host), "{text}");
+    let text = refused(&store, &reference, &secret_for(host, "wrong"), PullReason::Unauthorized).await;
+    assert!(text.contains("401"), "{text}");
+    pulls(&store, &reference, &secret_for(host, PASSWORD)).await;
+    pulls(&store, &reference, &secret_for(&format!("{host}/team"), PASSWORD)).await;
+    refused(&store, &reference, &secret_for(&format!("{host}/other"), PASSWORD), PullReason::Unauthorized)
+        .await;
+
+    // The wrong one fits better and is tried first.
+    let mut both = secret_for(&format!("{host}/team"), "wrong");
+    both.pull_secrets.extend(secret_for(host, PASSWORD).pull_secrets);
+    pulls(&store, &reference, &both).await;
+
+    let file = folder.path().join("config.json");
+    let files = PullOptions {
+        credential_files: vec![folder.path().join("absent"), file.clone()],
+        ..PullOptions::default()
+    };
+    fs::write(&file, config_for(host, PASSWORD)).unwrap();
+    pulls(&store, &reference, &files).await;
+    fs::write(&file, format!("{{\"auths\": \"{PASSWORD}\"}}")).unwrap();
+    let text = refused(&store, &reference, &files, PullReason::Configuration).await;
+    assert!(text.contains("config.json"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_helper_is_asked_for_the_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, door) = (store(folder.path()), Door { password: true, tls: false });
+    let registry = Registry::start_behind(folder.path(), door);
+    registry.push("app:v1", &test_image()).await;
+    let helper = |name: &str, script: &str| {
+        let path = folder.path().join(format!("docker-credential-{name}"));
+        fs::write(&path, format!("#!/bin/sh\nread server\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    helper(
+        "good",
+        &format!(
+            "[ \"$1 $server\" = 'get {}' ] && echo '{{\"Username\":\"{USER}\",\"Secret\":\"{PASSWORD}\"}}'",
+            registry.address
+        ),
+    );
+    helper("none", "echo credentials not found in native keychain; exit 1");
+    helper("bad", "echo the keyring is locked; exit 1");
+    helper("odd", &format!("echo {PASSWORD}"));
+    let path = std::env::var_os("PATH").unwrap();
+    let mut paths = vec![folder.path().to_owned()];
+    paths.extend(std::env::split_paths(&path));
+    let joined = std::env::join_paths(paths).unwrap();
+    let options = |name: &str| {
+        let file = folder.path().join("config.json");
+        fs::write(&file, json!({"credsStore": "none", "credHelpers": {&registry.address: name}}).to_string())
+            .unwrap();
+        PullOptions {
+            credential_files: vec![file],
+            helper_path: Some(joined.clone()),
+            ..PullOptions::default()
+        }
+    };
+    let reference = registry.reference("app:v1");
+    pulls(&store, &reference, &options("good")).await;
+    let text = refused(&store, &reference, &options("none"), PullReason::Unauthorized).await;
+    assert!(text.contains("wants credentials"), "{text}");
+    let text = refused(&store, &reference, &options("bad"), PullReason::Configuration).await;
+    assert!(text.contains("docker-credential-bad") && text.contains("the keyring is locked"), "{text}");
+    refused(&store, &reference, &options("odd"), PullReason::Configuration).await;
+    refused(&store, &reference, &options("absent"), PullReason::Configuration).await;
+}
+
+/// A registry behind a token server, both played by the proxy: tokens are for whoever has the password.
+fn token_server(registry: &Registry) -> Faults {
+    let address = Arc::new(std::sync::OnceLock::new());
+    let known = Arc::clone(&address);
+    let faults = Faults::before(&registry.address, move |request: &Request| {
+        let shown = request.header("authorization");
+        if request.path.starts_with("/token?") {
+            assert!(request.path.contains("service=tests"), "{}", request.path);
+            assert!(request.path.contains("scope=repository%3Aapp%3Apull"), "{}", request.path);
+            // reader:opensesame
+            return match shown {
+                Some("Basic cmVhZGVyOm9wZW5zZXNhbWU=") => answer("200 OK", "", r#"{"token": "t0"}"#),
+                _ => answer("401 Unauthorized", "", r#"{"details":"incorrect username or password"}"#),
+            };
+        }
+        if shown == Some("Bearer t0") {
+            return Fault::Pass;
+        }
+        let address: &String = known.get().unwrap();
+        let challenge = format!(
+            "WWW-Authenticate: Bearer realm=\"http://{address}/token\",service=\"tests\",scope=\"repository:app:pull\"\r\n"
+        );
+        answer(
+            "401 Unauthorized",
+            &challenge,
+            r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#,
+        )
+    });
+    address.set(faults.address.clone()).unwrap();
+    faults
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_fetched_once_for_all_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, registry) = (store(folder.path()), Registry::start(folder.path()));
+    registry.push("app:v1", &test_image()).await;
+    let faults = token_server(&registry);
+    let reference = faults.reference("app:v1");
+    pulls(&store, &reference, &secret_for(&faults.address, PASSWORD)).await;
+    let asked = faults.seen().iter().filter(|request| request.path.starts_with("/token")).count();
+    assert_eq!(asked, 1);
+    let text =
+        refused(&store, &reference, &secret_for(&faults.address, "wrong"), PullReason::Unauthorized).await;
+    assert!(text.contains("incorrect username or password"), "{text}");
+    refused(&store, &reference, &PullOptions::default(), PullReason::Unauthorized).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_do_not_follow_a_redirect_to_another_host() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, registry) = (store(folder.path()), Registry::start(folder.path()));
+    registry.push("app:v1", &test_image()).await;
+    let elsewhere = Faults::before(&registry.address, |request: &Request| {
+        assert_eq!(request.header("authorization"), None, "{request:?}");
+        Fault::Pass
+    });
+    let target = elsewhere.address.clone();
+    let near = Faults::before(&registry.address, move |request: &Request| {
+        if request.header("authorization").is_none() {
+            return answer("401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n", "");
+        }
+        if request.is_blob() {
+            let location = format!("Location: http://{target}{}?signature={PASSWORD}\r\n", request.path);
+            return answer("307 Temporary Redirect", &location, "");
+        }
+        Fault::Pass
+    });
+    let options = secret_for(&near.address, PASSWORD);
+    pulls(&store, &near.reference("app:v1"), &options).await;
+    assert_eq!(elsewhere.seen().len(), 2, "a configuration and a layer: {:?}", elsewhere.seen());
+    assert!(elsewhere.seen().iter().all(|request| request.header("authorization").is_none()));
+
+    // A signed address is a secret too, and a redirect in a circle ends.
+    drop(elsewhere);
+    refused(&store, &near.reference("app:v1"), &options, PullReason::Unreachable).await;
+    let circle = Faults::before(&registry.address, |request: &Request| {
+        answer("302 Found", &format!("Location: {}\r\n", request.path), "")
+    });
+    let text =
+        refused(&store, &circle.reference("app:v1"), &PullOptions::default(), PullReason::Registry).await;
+    assert!(text.contains("redirects"), "{text}");
+}
+
+fn hosts(folder: &Path, host: &str, text: &str) -> PullOptions {
+    let directory = folder.join("certs.d");
+    fs::create_dir_all(directory.join(host)).unwrap();
+    fs::write(directory.join(host).join("hosts.toml"), text).unwrap();
+    PullOptions { hosts: directory, ..PullOptions::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_self_signed_registry_is_trusted_when_its_certificate_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, door) = (store(folder.path()), Door { tls: true, password: true });
+    let registry = Registry::start_behind(folder.path(), door);
+    registry.push("app:v1", &test_image()).await;
+    let (reference, host) = (registry.reference("app:v1"), &registry.address);
+    let with = |text: &str| PullOptions {
+        pull_secrets: secret_for(host, PASSWORD).pull_secrets,
+        ..hosts(folder.path(), host, &format!("server = \"https://{host}\"\n{text}"))
+    };
+    let text = refused(&store, &reference, &with(""), PullReason::Unreachable).await;
+    assert!(text.contains("certificate"), "{text}");
+    pulls(&store, &reference, &with("skip_verify = true")).await;
+    let authority = folder.path().join("registry.crt");
+    pulls(&store, &reference, &with(&format!("ca = {authority:?}"))).await;
+    let text = refused(&store, &reference, &with("ca = 'absent.crt'"), PullReason::Configuration).await;
+    assert!(text.contains("absent.crt"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mirrors_are_asked_first_and_the_registry_when_they_fail() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, registry) = (store(folder.path()), Registry::start(folder.path()));
+    registry.push("library/app:v1", &test_image()).await;
+    let dead =
+        Faults::before(&registry.address, |_| answer("503 Service Unavailable", "Retry-After: 999\r\n", ""));
+    let mirror = Faults::before(&registry.address, |_| Fault::Pass);
+    let liar = Faults::before(&registry.address, |request: &Request| {
+        if request.is_blob() { Fault::Body(Box::new(|_| b"{}".to_vec())) } else { Fault::Pass }
+    });
+    let hub = Reference::parse("app:v1").unwrap();
+    let text = |mirrors: &[&Faults], server: &str| {
+        let tables = mirrors.iter().map(|mirror| format!("[host.\"http://{}\"]\n", mirror.address));
+        format!("server = \"http://{server}\"\n{}", tables.collect::<String>())
+    };
+    // Docker Hub's credentials are Docker Hub's: no mirror sees them.
+    let secret = secret_for("docker.io", PASSWORD).pull_secrets;
+    let options = PullOptions {
+        pull_secrets: secret,
+        ..hosts(folder.path(), "docker.io", &text(&[&dead, &liar, &mirror], "127.0.0.1:9"))
+    };
+    pulls(&store, &hub, &options).await;
+    assert_eq!((dead.seen().len(), liar.seen().len()), (1, 2), "{:?} {:?}", dead.seen(), liar.seen());
+    assert!(
+        mirror.seen().iter().all(|request| request.path.ends_with("?ns=docker.io")),
+        "{:?}",
+        mirror.seen()
+    );
+    for request in [dead.seen(), liar.seen(), mirror.seen()].concat() {
+        assert_eq!(request.header("authorization"), None);
+    }
+
+    let options = hosts(folder.path(), "docker.io", &text(&[&dead], "127.0.0.1:9"));
+    let text_of = refused(&store, &hub, &options, PullReason::Unreachable).await;
+    assert!(text_of.contains("127.0.0.1:9") && text_of.contains(&dead.address), "{text_of}");
+    let options = hosts(folder.path(), "_default", &text(&[], &registry.address));
+    let _ = fs::remove_dir_all(folder.path().join("certs.d/docker.io"));
+    pulls(&store, &hub, &options).await;
+    let options = hosts(folder.path(), "docker.io", "sever = 1");
+    let text_of = refused(&store, &hub, &options, PullReason::Configuration).await;
+    assert!(text_of.contains("hosts.toml") && text_of.contains("sever"), "{text_of}");
+}

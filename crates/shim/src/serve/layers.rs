@@ -1,0 +1,51 @@
+//! Layers that are EROFS images: each is mounted once, for all containers of the Pod, and ends with the shim's mount
+//! namespace.
+//!
+//! This is the one mount that the shim makes itself once the Pod runs, so that containers share it and its pages. It waits
+//! for the disk that the images are on, as writing the logs waits for theirs.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Shim;
+use crate::execute::{Attempt, attach_on_host, ensure_directory_on_host};
+use crate::plan::Operation;
+use crate::protocol::{StartError, Step};
+
+/// The kernel knows no such filesystem.
+const ENODEV: i32 = 19;
+
+impl Shim {
+    /// Mounts the layers of a root filesystem that are images, and puts the mounts in their places.
+    pub(super) fn mount_layers(&mut self, operations: &mut [Operation]) -> Result<(), StartError> {
+        for operation in operations {
+            let Operation::Rootfs(overlay) = operation else { continue };
+            for layer in overlay.lower.iter_mut().filter(|layer| !layer.is_dir()) {
+                *layer = self.mount_layer(layer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn mount_layer(&mut self, image: &Path) -> Result<PathBuf, StartError> {
+        let known = self.layers.iter().position(|known| known == image);
+        let target = self.pod_dir.join("layers").join(known.unwrap_or(self.layers.len()).to_string());
+        if known.is_some() {
+            return Ok(target);
+        }
+        mount(image, &target).attempt(Step::Rootfs, || format!("mount the layer {}", image.display()))?;
+        self.layers.push(image.to_owned());
+        Ok(target)
+    }
+}
+
+fn mount(image: &Path, target: &Path) -> io::Result<()> {
+    let (mount, _) = linux::erofs::mount(image).map_err(|error| match error.raw_os_error() {
+        Some(ENODEV) => {
+            io::Error::other("this kernel has no EROFS; remove the image and bring it again here")
+        }
+        _ => error,
+    })?;
+    ensure_directory_on_host(target)?;
+    Ok(attach_on_host(&mount, target)?)
+}
