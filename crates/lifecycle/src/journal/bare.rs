@@ -1,5 +1,5 @@
 //! A Pod without all that `decide` does not look at, so that no secret can stand in a journal: no environment, no
-//! command, no volumes, no annotations, and of probes and hooks only that and when they are.
+//! command, no annotations, of volumes only where they are mounted, of probes and hooks only that and when they are.
 //!
 //! What is kept is named here, not what is left out: a new field of the Pod is out until somebody puts it in. That
 //! nothing is missing is seen by the simulation, whose worlds are all replayed with such Pods.
@@ -69,13 +69,13 @@ fn bare_container(container: &Container) -> Container {
         post_start: container.post_start.as_ref().map(|_| BARE_HANDLER),
         pre_stop: container.pre_stop.as_ref().map(|_| BARE_HANDLER),
         stop_signal: container.stop_signal.clone(),
+        volume_mounts: container.volume_mounts.clone(),
         command: Vec::new(),
         args: Vec::new(),
         working_dir: None,
         env_from: Vec::new(),
         env: Vec::new(),
         ports: Vec::new(),
-        volume_mounts: Vec::new(),
         termination_message_path: String::new(),
         termination_message_policy: container.termination_message_policy,
         security_context: SecurityContext::default(),
@@ -115,7 +115,7 @@ mod tests {
             env:
             - {name: PASSWORD, value: hush}
             - {name: KEY, valueFrom: {secretKeyRef: {name: hush, key: hush}}}
-            volumeMounts: [{name: store, mountPath: /hush}]
+            volumeMounts: [{name: store, mountPath: /data}]
             livenessProbe:
               httpGet: {path: /hush, port: 80, httpHeaders: [{name: Authorization, value: hush}]}
               periodSeconds: 7

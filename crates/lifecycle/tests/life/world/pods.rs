@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use model::pod::{
     Container, DnsConfig, DnsPolicy, EphemeralContainer, ExitCodeOperator, Handler, ImagePullPolicy, Meta,
-    Pod, PodSecurityContext, PodSpec, Probe, ResizePolicies, ResizePolicy, Resources, RestartPolicy,
-    RestartRule, RestartRuleAction, SecurityContext, TerminationMessagePolicy,
+    MountPropagation, Pod, PodSecurityContext, PodSpec, Probe, RecursiveReadOnly, ResizePolicies,
+    ResizePolicy, Resources, RestartPolicy, RestartRule, RestartRuleAction, SecurityContext,
+    TerminationMessagePolicy, VolumeMount,
 };
 
 use model::quantity::Quantity;
@@ -112,6 +113,14 @@ fn random_container(dice: &mut Dice, name: &str, is_classic_init: bool) -> Conta
     made.image = dice.pick(&["shared:1", "own:1", "other:1"]).to_owned();
     made.image_pull_policy =
         dice.pick(&[ImagePullPolicy::IfNotPresent, ImagePullPolicy::IfNotPresent, ImagePullPolicy::Always]);
+    made.volume_mounts.push(VolumeMount {
+        name: "shared".to_owned(),
+        mount_path: "/data".to_owned(),
+        sub_path: None,
+        read_only: false,
+        recursive_read_only: RecursiveReadOnly::default(),
+        propagation: MountPropagation::default(),
+    });
     if dice.percent(15) {
         made.restart_policy = Some(dice.pick(&[RestartPolicy::OnFailure, RestartPolicy::Never]));
     }
