@@ -140,9 +140,9 @@ impl Look<'_> {
     /// The volume that is mounted over a path.
     fn volume_over(&self, path: &str) -> Option<&str> {
         let mounts = self.member.container.volume_mounts.iter();
-        let is_over = |at: &str| {
-            path == at || path.strip_prefix(at).is_some_and(|rest| rest.starts_with('/') || at == "/")
-        };
+        // What is mounted at the root itself hides nothing of what is looked up from there.
+        let is_over =
+            |at: &str| path == at || path.strip_prefix(at).is_some_and(|rest| rest.starts_with('/'));
         mounts
             .filter(|mount| is_over(&process::plain_path(&mount.mount_path, "/")))
             .max_by_key(|mount| mount.mount_path.len())

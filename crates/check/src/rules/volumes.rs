@@ -46,20 +46,18 @@ fn mounts(member: &Member<'_>) -> Vec<Draft> {
     for (index, mount) in member.container.volume_mounts.iter().enumerate() {
         let at = plain_path(&mount.mount_path, "/");
         let path = member.field(&format!("volumeMounts[{index}].mountPath"));
-        let conflict = |message: String| Draft::new(Severity::Error, "mount-conflict", path.clone(), message);
-        if at == "/" {
-            let message = format!(
-                "volume `{}` is mounted over the whole root filesystem, programs included",
-                mount.name
-            );
-            found.push(conflict(message).hint("mount it at a directory of its own"));
-        } else if at == "/proc" || at.starts_with("/proc/") {
-            let message = "nothing can be mounted inside /proc".to_owned();
-            found.push(conflict(message));
-        } else if let Some(earlier) = taken.get(&at) {
+        let conflict = |severity, message| Draft::new(severity, "mount-conflict", path.clone(), message);
+        if let Some(earlier) = taken.get(&at) {
             let message =
                 format!("{at} is taken by volume `{earlier}` already: only one of the two is seen there");
-            found.push(conflict(message));
+            found.push(conflict(Severity::Error, message));
+        } else if at == "/" {
+            let message = format!("volume `{}` is mounted over the root filesystem", mount.name);
+            let hint = "mount it at a directory of its own";
+            found.push(conflict(Severity::Advice, message).hint(hint));
+        } else if at == "/proc" || at.starts_with("/proc/") {
+            let message = "most container runtimes refuse to mount anything inside /proc".to_owned();
+            found.push(conflict(Severity::Advice, message));
         }
         taken.entry(at).or_insert(&mount.name);
     }

@@ -385,8 +385,8 @@ fn volumes_that_nobody_mounts_or_that_cannot_be() {
         &one("{name: v, mountPath: /a}", &format!("{v}\n- {{name: w, emptyDir: {{}}}}")),
         &[("volume-unused", ADVICE, 7)],
     );
-    fires(&one("{name: v, mountPath: /}", v), &[("mount-conflict", ERROR, 4)]);
-    fires(&one("{name: v, mountPath: /proc/x}", v), &[("mount-conflict", ERROR, 4)]);
+    fires(&one("{name: v, mountPath: /}", v), &[("mount-conflict", ADVICE, 4)]);
+    fires(&one("{name: v, mountPath: /proc/x}", v), &[("mount-conflict", ADVICE, 4)]);
     fires(
         &one("{name: v, mountPath: /a/b}, {name: v, mountPath: //a/./b, subPath: x}", v),
         &[("mount-conflict", ERROR, 4)],
