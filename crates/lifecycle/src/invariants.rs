@@ -177,7 +177,7 @@ impl Round<'_> {
         let due = track.restart_due(&self.ledger.policy, self.now);
         self.demand(5, due <= self.now.boot_nanos, || format!("{name} restarts before its delay is over"));
         let is_rerun = attempt == track.first_of_run && (member.role != Role::Main || self.ledger.reruns_all);
-        let obeys = is_rerun || track.restart_requested || !stays_ended(self.pod, &member, end.code);
+        let obeys = is_rerun || track.restart_requested || !stays_ended(self.pod, &member, end);
         self.demand(8, obeys, || format!("{name} restarts after code {}, against its policy", end.code));
     }
 

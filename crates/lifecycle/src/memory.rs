@@ -322,6 +322,8 @@ pub(crate) struct Ended {
     pub(crate) started_at: Option<Now>,
     pub(crate) finished_at: Now,
     pub(crate) container_id: Option<String>,
+    /// It was stopped because a liveness or startup probe failed: whatever its code, that is a failure.
+    pub(crate) failed_probe: bool,
 }
 
 /// Value of a condition and when it last changed.

@@ -3,7 +3,7 @@
 
 use model::pod::{Container, ExitCodeOperator, Pod, RestartPolicy, RestartRuleAction};
 
-use crate::memory::{ContainerMemory, FailureMemory, Memory, Wait};
+use crate::memory::{ContainerMemory, Ended, FailureMemory, Memory, Wait};
 use crate::policy::Backoff;
 use crate::role::Role;
 use crate::time::Now;
@@ -19,9 +19,10 @@ pub(crate) enum Verdict {
     RestartAll,
 }
 
-/// What an exit with `code` leads to. The first matching rule decides, then the container's own policy, then
+/// What the end of a container leads to. The first matching rule decides, then the container's own policy, then
 /// the Pod's. A sidecar always restarts; an init container that succeeded never does, nor any ephemeral one.
-pub(crate) fn verdict(pod: &Pod, role: Role, container: &Container, code: i32) -> Verdict {
+pub(crate) fn verdict(pod: &Pod, role: Role, container: &Container, ended: &Ended) -> Verdict {
+    let code = ended.code;
     let rule = container.restart_policy_rules.iter().find(|rule| match rule.operator {
         ExitCodeOperator::In => rule.codes.contains(&code),
         ExitCodeOperator::NotIn => !rule.codes.contains(&code),
@@ -34,13 +35,22 @@ pub(crate) fn verdict(pod: &Pod, role: Role, container: &Container, code: i32) -
         Role::Ephemeral => false,
         Role::Init if code == 0 => false,
         Role::Init | Role::Main if rule.is_some() => true,
-        Role::Init | Role::Main => match container.restart_policy.unwrap_or(pod.spec.restart_policy) {
+        Role::Init | Role::Main => match policy(pod, container) {
             RestartPolicy::Always => true,
-            RestartPolicy::OnFailure => code != 0,
+            RestartPolicy::OnFailure => code != 0 || ended.failed_probe,
             RestartPolicy::Never => false,
         },
     };
     if restarts { Verdict::Restart } else { Verdict::Stay }
+}
+
+/// Whether a container that is stopped for a failed probe starts again: also when it then ends with code 0.
+pub(crate) fn restarts_after_probe(pod: &Pod, role: Role, container: &Container) -> bool {
+    role == Role::Sidecar || policy(pod, container) != RestartPolicy::Never
+}
+
+fn policy(pod: &Pod, container: &Container) -> RestartPolicy {
+    container.restart_policy.unwrap_or(pod.spec.restart_policy)
 }
 
 /// When the next try of something may begin.

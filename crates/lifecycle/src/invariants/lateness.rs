@@ -169,7 +169,7 @@ impl Round<'_> {
             _ if member.role == Role::Init && track.passed_in_run => true,
             _ if member.role == Role::Ephemeral => track.attempt.is_some(),
             _ if is_first && (member.role != Role::Main || self.ledger.reruns_all) => false,
-            Some(end) => stays_ended(self.pod, member, end.code) && !track.restart_requested,
+            Some(end) => stays_ended(self.pod, member, end) && !track.restart_requested,
             None => false,
         };
         let restart_due = track.restart_due(&self.ledger.policy, self.now);

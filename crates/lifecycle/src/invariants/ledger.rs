@@ -209,7 +209,7 @@ impl Ledger {
     /// All main containers ended for good, or an init container failed for good.
     fn is_over(&self, pod: &Pod) -> bool {
         let stays = |member: &Member<'_>, end: &End| {
-            stays_ended(pod, member, end.code) && !self.track(member.name()).restart_requested
+            stays_ended(pod, member, end) && !self.track(member.name()).restart_requested
         };
         let init_failed = members(pod).any(|member| {
             let end = self.track(member.name()).ended_in_run();
@@ -338,8 +338,9 @@ impl Ledger {
                 track.note_probe(probe, *kind, result, now);
                 let is_fatal = *kind != ProbeKind::Readiness
                     && track.failures.get(kind).is_some_and(|failures| *failures >= probe.failure_threshold);
-                if is_fatal && track.running_since.is_some() {
-                    track.alone = track.alone.or(alone_until(own));
+                if is_fatal && track.running_since.is_some() && track.alone.is_none() {
+                    track.alone = alone_until(own);
+                    track.fails_probe = track.alone.is_some();
                 }
             }
             _ => {}

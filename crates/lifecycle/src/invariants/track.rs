@@ -48,6 +48,8 @@ pub(super) struct Track {
     pub(super) started: Option<Now>,
     pub(super) signalled_at: Option<Now>,
     pub(super) kill_done: bool,
+    /// What it is stopped for is a failed probe.
+    pub(super) fails_probe: bool,
     /// The end of its grace, when it is stopped alone.
     pub(super) alone: Option<u64>,
     pub(super) failures: BTreeMap<ProbeKind, u32>,
@@ -65,6 +67,8 @@ pub(super) struct Track {
 #[derive(Debug, Clone)]
 pub(super) struct End {
     pub(super) code: i32,
+    /// It was stopped for a failed probe, so `OnFailure` restarts it also with code 0.
+    pub(super) failed_probe: bool,
     pub(super) finished_at: Now,
 }
 
@@ -111,7 +115,8 @@ impl Track {
         if ran_nanos >= policy.restart_reset_seconds.saturating_mul(SECOND) {
             self.restarts_in_row = 0;
         }
-        self.end = Some(End { code, finished_at });
+        let failed_probe = std::mem::take(&mut self.fails_probe);
+        self.end = Some(End { code, failed_probe, finished_at });
         self.running_since = None;
         self.alone = None;
     }
@@ -163,8 +168,9 @@ pub(super) fn rule(member: &Member<'_>, code: i32) -> Option<RestartRuleAction> 
     matching.map(|rule| rule.action)
 }
 
-/// Whether a container that ended with `code` is not to start again.
-pub(super) fn stays_ended(pod: &Pod, member: &Member<'_>, code: i32) -> bool {
+/// Whether a container that ended so is not to start again.
+pub(super) fn stays_ended(pod: &Pod, member: &Member<'_>, end: &End) -> bool {
+    let code = end.code;
     match member.role {
         Role::Sidecar => return false,
         Role::Ephemeral => return true,
@@ -177,5 +183,5 @@ pub(super) fn stays_ended(pod: &Pod, member: &Member<'_>, code: i32) -> bool {
     }
     let policy = member.container.restart_policy.unwrap_or(pod.spec.restart_policy);
     policy == RestartPolicy::Never
-        || code == 0 && (policy == RestartPolicy::OnFailure || member.role == Role::Init)
+        || code == 0 && (policy == RestartPolicy::OnFailure && !end.failed_probe || member.role == Role::Init)
 }

@@ -6,7 +6,7 @@ use super::count_failure;
 use crate::action::{Action, Done, Failure, ProbeKind, Reason};
 use crate::event::Event;
 use crate::memory::{ContainerStopCause, Ended, InstanceMemory, Memory};
-use crate::restart::{Verdict, verdict};
+use crate::restart::restarts_after_probe;
 use crate::role::member;
 use crate::schedule::{Schedule, probe_of};
 use crate::status::TerminatedReason;
@@ -154,6 +154,7 @@ impl Memory {
                         started_at: None,
                         finished_at: *now,
                         container_id: None,
+                        failed_probe: false,
                     };
                     self.end_instance(pod, name, ended, events);
                 }
@@ -236,7 +237,7 @@ impl Memory {
                         .unwrap_or(pod.spec.termination_grace_period_seconds);
                     if self.stop_container(name, ContainerStopCause::Probe(kind), grace, now) {
                         let what = if kind == ProbeKind::Liveness { "liveness" } else { "startup" };
-                        let restarts = verdict(pod, member.role, member.container, 137) != Verdict::Stay;
+                        let restarts = restarts_after_probe(pod, member.role, member.container);
                         let tail = if restarts { ", will be restarted" } else { "" };
                         let message = format!("Container {name} failed {what} probe{tail}");
                         events.push(Event::normal("Killing", name, message));

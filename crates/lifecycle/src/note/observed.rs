@@ -6,7 +6,8 @@ use model::pod::{Pod, Resources, RestartPolicy};
 use crate::action::Action;
 use crate::event::Event;
 use crate::memory::{
-    ConditionMemory, ContainerMemory, Ended, InstanceMemory, Memory, Outcome, ProbeMemory, StopCause,
+    ConditionMemory, ContainerMemory, ContainerStopCause, Ended, InstanceMemory, Memory, Outcome,
+    ProbeMemory, StopCause,
 };
 use crate::observation::{Exit, Instance, InstanceState, Observation, Sandbox};
 use crate::report;
@@ -115,6 +116,7 @@ impl Memory {
             started_at: current.and_then(|current| current.started_at),
             finished_at: *now,
             container_id: current.and_then(|current| current.container_id.clone()),
+            failed_probe: false,
         }
     }
 
@@ -130,11 +132,11 @@ impl Memory {
         if ran_nanos >= reset_nanos {
             memory.streak = 0;
         }
-        let code = ended.code;
-        current.ended = Some(ended);
-        current.stopping = None;
+        let stopped_for = current.stopping.take().map(|stopping| stopping.why);
+        let failed_probe = matches!(stopped_for, Some(ContainerStopCause::Probe(_)));
+        let ended = current.ended.insert(Ended { failed_probe, ..ended });
         let Some(member) = member(pod, name) else { return };
-        let restarts = verdict(pod, member.role, member.container, code) == Verdict::Restart;
+        let restarts = verdict(pod, member.role, member.container, ended) == Verdict::Restart;
         if restarts && !ending && !memory.restart_requested && restart.nanos(memory.streak) > 0 {
             let message = format!(
                 "Back-off restarting failed container {name} in pod {}_{}({})",
@@ -179,7 +181,7 @@ impl Memory {
                     !container.is_sidecar()
                         && ended.code == 0
                         && !self.container(&container.name).restart_requested
-                        && verdict(pod, Role::Init, container, 0) == Verdict::Stay
+                        && verdict(pod, Role::Init, container, ended) == Verdict::Stay
                 }
             };
             if !passed {
@@ -220,7 +222,7 @@ impl Memory {
         let asks = |member: &Member<'_>| {
             let ended = self.container(member.name()).of_this_run().and_then(|i| i.ended.as_ref());
             ended.is_some_and(|ended| {
-                verdict(pod, member.role, member.container, ended.code) == Verdict::RestartAll
+                verdict(pod, member.role, member.container, ended) == Verdict::RestartAll
             })
         };
         members(pod).find(asks).map(|member| member.name().to_owned())
@@ -230,7 +232,7 @@ impl Memory {
         let container = pod.spec.init_containers.get(self.progress).filter(|c| !c.is_sidecar())?;
         let memory = self.container(&container.name);
         let ended = memory.of_this_run()?.ended.as_ref()?;
-        let stays = verdict(pod, Role::Init, container, ended.code) == Verdict::Stay;
+        let stays = verdict(pod, Role::Init, container, ended) == Verdict::Stay;
         (stays && ended.code != 0 && !memory.restart_requested).then(|| container.name.clone())
     }
 
@@ -242,7 +244,7 @@ impl Memory {
             && !memory.restart_requested
             && memory
                 .ended()
-                .is_some_and(|ended| verdict(pod, Role::Main, main.container, ended.code) == Verdict::Stay)
+                .is_some_and(|ended| verdict(pod, Role::Main, main.container, ended) == Verdict::Stay)
     }
 
     fn is_anything_alive(&self, seen: &Observation) -> bool {
@@ -281,7 +283,7 @@ impl Memory {
         let may_restart = |member: Member<'_>| {
             self.container(member.name()).ended().is_some_and(|ended| {
                 member.role != Role::Sidecar
-                    && verdict(pod, member.role, member.container, ended.code) != Verdict::Stay
+                    && verdict(pod, member.role, member.container, ended) != Verdict::Stay
             })
         };
         pod.spec.restart_policy != RestartPolicy::Never || nothing_started || members(pod).any(may_restart)
@@ -332,6 +334,7 @@ fn ended_from(exit: &Exit, started_at: Now, finished_at: Now, container_id: &str
         started_at: Some(started_at),
         finished_at,
         container_id: Some(container_id.to_owned()),
+        failed_probe: false,
     }
 }
 

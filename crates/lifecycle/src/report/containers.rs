@@ -135,7 +135,7 @@ fn stays_ended(pod: &Pod, memory: &Memory, member: &Member<'_>, ended: &Ended) -
         Role::Main => memory.is_main_finished(pod, member),
         Role::Init => {
             memory.container(member.name()).of_this_run().is_some()
-                && verdict(pod, Role::Init, member.container, ended.code) == Verdict::Stay
+                && verdict(pod, Role::Init, member.container, ended) == Verdict::Stay
         }
         Role::Sidecar => false,
         Role::Ephemeral => true,

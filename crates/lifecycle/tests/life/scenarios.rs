@@ -162,6 +162,14 @@ impl Play {
                 self.tell("the wall clock jumps");
                 self.world.now.wall_nanos += nanos;
             }
+            Command::Gate { gate, opens } => {
+                let gates = &mut self.world.gates;
+                if opens {
+                    gates.insert(gate)
+                } else {
+                    gates.remove(&gate)
+                };
+            }
             Command::DependencyChanged => facts.push(Fact::DependencyChanged),
             Command::Edit { told, change } => {
                 self.tell(told);
@@ -401,6 +409,13 @@ scenarios! {
     restart_backoff_maximum_of_the_node
     active_deadline_is_shortened
     image_edit_of_a_sidecar
+    liveness_restarts_whatever_the_exit_code
+    liveness_of_a_sidecar
+    init_container_restart_policy_of_its_own
+    restart_all_containers_by_a_sidecar
+    probe_rounds_lie_on_a_grid
+    readiness_gates
+    hooks_that_take_too_long
     k8s_136969_main_restarts_while_a_sidecar_runs
     k8s_132826_never_with_a_sidecar_with_startup_probe
     k8s_125880_delete_before_initialised

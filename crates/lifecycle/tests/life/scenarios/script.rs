@@ -23,6 +23,7 @@ pub enum Command {
     Reboot,
     Clock { nanos: i64 },
     DependencyChanged,
+    Gate { gate: String, opens: bool },
     Edit { told: String, change: Box<dyn Fn(&mut Pod)> },
     Evict { why: Eviction, message: String },
     MostDelay { seconds: u64 },
@@ -132,6 +133,7 @@ impl Script {
                 ["restartPolicy", policy] => spec.restart_policy = restart_policy(policy),
                 ["grace", grace] => spec.termination_grace_period_seconds = duration(grace) / SECOND,
                 ["cpu" | "memory", ..] => resource(spec.resources.get_or_insert_default(), &words(setting)),
+                ["readinessGate", gate] => spec.readiness_gates.push((*gate).to_owned()),
                 ["activeDeadline", limit] => spec.active_deadline_seconds = Some(duration(limit) / SECOND),
                 other => panic!("what is {other:?} of a Pod?"),
             }
@@ -275,6 +277,7 @@ fn command(text: &str) -> Command {
                 }
             })
         }
+        ["gate", gate, does] => Command::Gate { gate: (*gate).to_owned(), opens: *does == "opens" },
         ["debug", name] => add_ephemeral(text, name, None),
         ["debug", name, "in", target] => add_ephemeral(text, name, Some(target)),
         ["node", "is", "low", "on", what] => Command::Evict {

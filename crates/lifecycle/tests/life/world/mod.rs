@@ -38,6 +38,8 @@ pub struct World {
     pub now: Now,
     pub sandbox: Sandbox,
     pub volumes: Volumes,
+    /// Conditions that others set to True.
+    pub gates: BTreeSet<String>,
     pub images: BTreeSet<String>,
     pub instances: BTreeMap<String, Instance>,
     processes: BTreeMap<String, Process>,
@@ -52,6 +54,7 @@ impl World {
             now: Now { boot_nanos: 100 * SECOND, boot_id: 1, wall_nanos: 1_700_000_000 * 1_000_000_000 },
             sandbox: Sandbox::Absent,
             volumes: Volumes::Absent,
+            gates: BTreeSet::new(),
             images: BTreeSet::new(),
             instances: BTreeMap::new(),
             processes: BTreeMap::new(),
@@ -66,6 +69,7 @@ impl World {
             sandbox: self.sandbox,
             containers: self.instances.clone(),
             volumes: self.volumes,
+            gates: self.gates.clone(),
             in_flight: self.flights.iter().map(|flight| flight.action.clone()).collect(),
             ..Observation::default()
         };
