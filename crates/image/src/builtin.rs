@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::commit::{Config, NewImage, NewName};
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::form::LayerForm;
 use crate::layer::{self, Expected, Work};
 use crate::progress::Silent;
 use crate::record::Image;
@@ -65,7 +66,8 @@ impl Images {
         if let Some(image) = self.builtin_made_from(&reference, toolbox.version)? {
             return Ok(image);
         }
-        let session = Session::begin(self)?;
+        // A few files for the quickest start: nothing to mount, and all containers share their pages.
+        let session = Session::begin(&self.clone().with_layers(LayerForm::Directory))?;
         let archive = archive(toolbox.program, toolbox.applets)
             .map_err(Error::io("build the archive of", BUILTIN_NAME))?;
         let diff_id = Digest::of(&archive);

@@ -1,4 +1,4 @@
-//! One layer: from a stream of (compressed) bytes to a directory in the store, every byte checked.
+//! One layer: from a stream of (compressed) bytes to an EROFS image or a directory in the store, every byte checked.
 //!
 //! ```text
 //!  source ─► blob digest ─► blobs/ ─► decompress ─► diffID digest ─► pipe ─► unpack ─► l/<id>
@@ -9,18 +9,21 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::compression::{Compression, decompress};
 use crate::digest::{Digest, Hasher};
+use crate::erofs::ErofsImage;
 use crate::error::Error;
+use crate::form::LayerForm;
 use crate::pipe::{PipeReader, PipeWriter, pipe};
 use crate::progress::{Progress, Step};
 use crate::record::LayerRecord;
 use crate::staging::{Session, rename};
 use crate::store::{Hold, Images};
 use crate::tar_reader::Source;
-use crate::unpack::{UnpackError, Unpacked, unpack};
+use crate::unpack::{LayerRoot, UnpackError, Unpacked, unpack};
 
 impl Source for &mut PipeReader {}
 
@@ -73,7 +76,7 @@ pub(crate) fn ensure<R: Read + Send>(
     }
     let title = format!("layer {}", &expected.diff_id.hex()[..12]);
     let step = Step::begin(work.progress, &title, expected.blob_bytes);
-    let directory = work.session.fresh_directory()?;
+    let path = work.session.fresh_path();
     let (blob_path, blob_file) = work.session.fresh_file()?;
     let tee = Tee {
         source: open()?,
@@ -89,7 +92,7 @@ pub(crate) fn ensure<R: Read + Send>(
     let is_unreadable = AtomicBool::new(false);
     let (unpacked, stream) = std::thread::scope(|scope| {
         let reading = scope.spawn(|| read_stream(tee, writer, &is_unreadable));
-        let unpacked = unpack(&mut reader, &directory, &store.limits);
+        let unpacked = unpack_to(store, &path, &expected.diff_id, &mut reader);
         is_unreadable.store(matches!(unpacked, Err(UnpackError::Read(_))), Ordering::Release);
         // Ends the other thread too, should it still be writing.
         drop(reader);
@@ -99,7 +102,7 @@ pub(crate) fn ensure<R: Read + Send>(
     match (unpacked, stream) {
         (Ok(unpacked), Some(stream)) => {
             check(expected, &stream)?;
-            commit(work.session, expected, &directory, &blob_path, &stream, unpacked)
+            commit(work.session, expected, &path, &blob_path, &stream, unpacked)
         }
         // An archive that cannot be read is mostly one that was damaged on its way: then its digest is the better answer.
         (Err(source @ UnpackError::Read(_)), Some(stream)) => {
@@ -109,6 +112,26 @@ pub(crate) fn ensure<R: Read + Send>(
         (Err(source), _) => Err(failed(source)),
         // The reading thread cannot fail without the other noticing.
         (Ok(_), None) => Err(Error::Stopped),
+    }
+}
+
+/// Unpacks into the new file or directory `path`, whichever the store has.
+fn unpack_to(
+    store: &Images,
+    path: &Path,
+    diff_id: &Digest,
+    reader: &mut PipeReader,
+) -> Result<Unpacked, UnpackError> {
+    let failed = |source| UnpackError::Write { name: path.display().to_string(), source };
+    match store.layer_form() {
+        LayerForm::Directory => {
+            let root = LayerRoot::make(path).map_err(failed)?;
+            unpack(reader, root, &store.limits)
+        }
+        LayerForm::Erofs => {
+            let image = ErofsImage::create(path, diff_id).map_err(failed)?;
+            unpack(reader, image, &store.limits)
+        }
     }
 }
 
@@ -134,8 +157,8 @@ fn check(expected: &Expected, stream: &Stream) -> Result<(), Error> {
 fn commit(
     session: &Session,
     expected: &Expected,
-    directory: &std::path::Path,
-    blob: &std::path::Path,
+    layer: &Path,
+    blob: &Path,
     stream: &Stream,
     unpacked: Unpacked,
 ) -> Result<(Hold, LayerRecord), Error> {
@@ -155,7 +178,7 @@ fn commit(
         session.discard(&target)?;
     }
     rename(blob, &store.blob_path(&stream.blob))?;
-    rename(directory, &target)?;
+    rename(layer, &target)?;
     session.write_record(&store.layer_record_path(&expected.diff_id), &record)?;
     // Under the store's lock nothing removes it before it is pinned.
     let pinned = store.pin_layer(&expected.diff_id)?;

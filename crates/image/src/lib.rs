@@ -1,18 +1,21 @@
 //! From an image reference to a root filesystem: store, load, save, pull.
 //!
 //! [`Images`] is a directory of the machine that any number of nodes and processes share. Images come in by `load`, `pull`
-//! and `ensure_builtin`; `find` gives what a container needs (configuration, layer directories for overlayfs), `hold`
+//! and `ensure_builtin`; `find` gives what a container needs (configuration, layers for overlayfs), `hold`
 //! keeps it from being removed, and [`user`] looks names up inside of it.
 //!
 //! Everything that comes in is hostile until its digest says otherwise, and afterwards still: unpacking trusts no name, no
-//! size and no link. This is the only room that talks to registries. It mounts nothing.
+//! size and no link. This is the only room that talks to registries. It mounts nothing, but for the instant in which it
+//! tries whether the kernel would.
 
 mod archive;
 mod builtin;
 mod commit;
 mod compression;
 mod digest;
+mod erofs;
 mod error;
+mod form;
 mod layer;
 mod load;
 mod manifest;
@@ -27,6 +30,7 @@ mod remove;
 mod save;
 mod staging;
 mod store;
+mod takeover;
 mod tar_header;
 mod tar_reader;
 mod tree;
@@ -36,7 +40,9 @@ pub mod user;
 pub use crate::builtin::{BUILTIN_NAME, Toolbox};
 pub use crate::compression::Compression;
 pub use crate::digest::{Digest, DigestError};
+pub use crate::erofs::probe_erofs;
 pub use crate::error::{Error, Holder};
+pub use crate::form::LayerForm;
 pub use crate::load::Loaded;
 pub use crate::progress::{Progress, Silent};
 pub use crate::pull::{PullError, PullOptions, PullReason};
@@ -45,4 +51,5 @@ pub use crate::reference::{Reference, ReferenceError, ReferenceProblem};
 pub use crate::registry::{Credentials, CredentialsError};
 pub use crate::remove::Removed;
 pub use crate::store::{Hold, Images};
+pub use crate::takeover::Engine;
 pub use crate::unpack::{Limits, Refusal, UnpackError};

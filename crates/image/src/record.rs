@@ -64,7 +64,7 @@ pub struct Image {
     pub repo_digest: Option<String>,
     /// Entry point, environment, user and the rest.
     pub config: ImageConfiguration,
-    /// The unpacked layers, top first, as overlayfs' `lowerdir` wants them.
+    /// The layers, top first as overlayfs' `lowerdir` wants them: directories, or files that are EROFS images.
     pub layers: Vec<PathBuf>,
     /// Unpacked size of all layers.
     pub size_bytes: u64,

@@ -62,13 +62,6 @@ impl Session {
         self.path.join(self.next_name.fetch_add(1, Ordering::Relaxed).to_string())
     }
 
-    /// An empty directory in the work place.
-    pub(crate) fn fresh_directory(&self) -> Result<PathBuf, Error> {
-        let path = self.fresh_path();
-        fs::DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("make", &path))?;
-        Ok(path)
-    }
-
     /// A new file in the work place.
     pub(crate) fn fresh_file(&self) -> Result<(PathBuf, File), Error> {
         let path = self.fresh_path();

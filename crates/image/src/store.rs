@@ -6,18 +6,19 @@
 //! refs/<sha>.json   a name → an image; <sha> is the digest of the name
 //! images/<hex>.json an image; a shared flock on it means "in use"
 //! layers/<id>.json  an unpacked layer; a shared flock on it means "about to be used"
-//! l/<id>/           the layer itself, in overlayfs form
+//! l/<id>            the layer itself, in overlayfs form: an EROFS image, or a directory
 //! blobs/<hex>       configurations, manifests and layer archives as they came
 //! staging/<n>/      work of one living process, which holds a lock on the directory
 //! base/             the lowest layer of every root filesystem: what every container has mounted over
 //! ```
 //!
-//! Layer directories have short names because overlayfs' options must fit one page when mounted by mount(2), the only way
+//! Layers have short names because overlayfs' options must fit one page when mounted by mount(2), the only way
 //! on kernels before 6.5 (fsconfig's `lowerdir+`): 80 layers at `/var/lib/podling/images/l/` and 20 digits.
 //!
 //! **Invariant:** whoever sees a name sees a whole image. Contents become visible by rename(2) in the order layer, image,
 //! name, and vanish in the reverse order. There is no fsync: after a power cut an image may have to be loaded again.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,6 +30,7 @@ use serde::de::DeserializeOwned;
 
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::form::Choice;
 use crate::record::{Image, ImageRecord, LayerRecord, RefRecord};
 use crate::reference::Reference;
 use crate::unpack::Limits;
@@ -47,6 +49,7 @@ const BASE_IS_WHOLE: &str = "base/etc/resolv.conf";
 pub struct Images {
     root: PathBuf,
     pub(crate) limits: Limits,
+    pub(crate) form: Choice,
 }
 
 /// The store's lock for commits and removals; released on drop.
@@ -83,7 +86,7 @@ impl Images {
                 "overlayfs separates layers by ':' and options by ',', so the path must contain neither",
             ));
         }
-        let images = Self { root, limits: Limits::default() };
+        let images = Self { root, limits: Limits::default(), form: Choice::default() };
         if rustix::fs::access(images.path(BASE_IS_WHOLE), rustix::fs::Access::EXISTS).is_err() {
             images.make_directories()?;
         }
@@ -168,7 +171,10 @@ impl Images {
     }
 
     pub(crate) fn image(&self, record: ImageRecord, named: Option<&RefRecord>) -> Image {
-        let layers = record.layers.iter().rev().map(|diff_id| self.layer_path(diff_id)).collect();
+        // overlayfs takes no layer twice. All that a layer says, its topmost copy says of those below, too.
+        let mut seen = HashSet::new();
+        let topmost = record.layers.iter().rev().filter(|diff_id| seen.insert(*diff_id));
+        let layers = topmost.map(|diff_id| self.layer_path(diff_id)).collect();
         let reference = named.and_then(|named| Reference::parse(&named.reference).ok());
         let repo_digest = named
             .and_then(|named| named.target.clone())

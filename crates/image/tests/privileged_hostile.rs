@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use image::{Error, Images, Limits, Reference, Refusal, Silent, UnpackError};
-use support::{Layer, Packing, TestImage, chain, contents, pack, store, tar_of};
+use image::{Error, Images, LayerForm, Limits, Reference, Refusal, Silent, UnpackError};
+use support::{FORMS, Layer, OpenLayer, Packing, TestImage, chain, contents, pack, store, tar_of};
 
 /// Loads an image of one layer. A file beside the store stands for the host.
 fn load(folder: &Path, store: &Images, layer: Vec<u8>) -> Result<Vec<image::Loaded>, Error> {
@@ -19,11 +19,19 @@ fn load(folder: &Path, store: &Images, layer: Vec<u8>) -> Result<Vec<image::Load
     store.load(&path, &Silent)
 }
 
+/// Why a layer is refused: for the same reason whatever it is unpacked into.
 fn refusal(layer: Layer) -> Refusal {
+    let layer = layer.finish();
+    let [one, other] = FORMS.map(|form| refusal_as(form, &layer));
+    assert_eq!(one, other);
+    one
+}
+
+fn refusal_as(form: LayerForm, layer: &[u8]) -> Refusal {
     let folder = tempfile::tempdir().unwrap();
-    let store = store(folder.path());
+    let store = store(folder.path()).with_layers(form);
     fs::write(folder.path().join("host"), "untouched").unwrap();
-    let error = load(folder.path(), &store, layer.finish()).unwrap_err();
+    let error = load(folder.path(), &store, layer.to_vec()).unwrap_err();
     assert_eq!(fs::read_to_string(folder.path().join("host")).unwrap(), "untouched");
     assert_eq!(contents(&store), Vec::<String>::new());
     let Error::Load { source, .. } = error else { panic!("{}", chain(&error)) };
@@ -31,6 +39,18 @@ fn refusal(layer: Layer) -> Refusal {
         panic!("{}", chain(&*source))
     };
     refusal
+}
+
+/// Loads a layer in every form, and looks into each.
+fn look_into(layer: Layer, look: impl Fn(&Path)) {
+    let layer = layer.finish();
+    for form in FORMS {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path()).with_layers(form);
+        load(folder.path(), &store, layer.clone()).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let found = store.find(&Reference::parse("hostile:1").unwrap()).unwrap().unwrap();
+        look(&OpenLayer::open(&found.layers[0]));
+    }
 }
 
 #[test]
@@ -78,10 +98,7 @@ fn devices_and_unknown_types_are_refused_with_the_reason() {
 
 #[test]
 fn absolute_and_climbing_symlinks_stay_inside() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(folder.path());
-    let outside = folder.path().join("outside");
-    fs::create_dir(&outside).unwrap();
+    let outside = tempfile::tempdir().unwrap();
     let layer = Layer::new()
         .symlink("absolute", "/")
         .file("absolute/one", b"1")
@@ -95,26 +112,24 @@ fn absolute_and_climbing_symlinks_stay_inside() {
         .directory("srv/", 0o755)
         .file("data/new", b"new")
         // And a link replaced by a file and by a directory: the link goes, not what it leads to.
-        .symlink("conf", &outside.display().to_string())
+        .symlink("conf", &outside.path().display().to_string())
         .directory("conf/", 0o755)
         .file("conf/inside", b"")
         .symlink("file", "/one")
         .file("file", b"own");
-    load(folder.path(), &store, layer.finish()).unwrap_or_else(|error| panic!("{}", chain(&error)));
-    let found = store.find(&Reference::parse("hostile:1").unwrap()).unwrap().unwrap();
-    let text = |name: &str| fs::read_to_string(found.layers[0].join(name)).unwrap();
-    assert_eq!((text("one"), text("two"), text("three")), ("1".into(), "2".into(), "3".into()));
-    assert_eq!((text("srv/new"), text("file")), ("new".into(), "own".into()));
-    assert!(!found.layers[0].join("srv/old").exists());
-    assert!(found.layers[0].join("conf/inside").exists());
-    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    look_into(layer, |layer| {
+        let text = |name: &str| fs::read_to_string(layer.join(name)).unwrap();
+        assert_eq!((text("one"), text("two"), text("three")), ("1".into(), "2".into(), "3".into()));
+        assert_eq!((text("srv/new"), text("file")), ("new".into(), "own".into()));
+        assert!(!layer.join("srv/old").exists());
+        assert!(layer.join("conf/inside").exists());
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    });
 }
 
 #[test]
 fn whiteouts_speak_of_lower_layers_whatever_the_order() {
     use std::os::unix::fs::FileTypeExt;
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(folder.path());
     let layer = Layer::new()
         .file("before", b"kept")
         .file(".wh.before", b"")
@@ -125,55 +140,61 @@ fn whiteouts_speak_of_lower_layers_whatever_the_order() {
         .directory("dir2/", 0o755)
         .file("dir2/inside", b"kept")
         .file(".wh.dir2", b"");
-    load(folder.path(), &store, layer.finish()).unwrap_or_else(|error| panic!("{}", chain(&error)));
-    let layer = store.find(&Reference::parse("hostile:1").unwrap()).unwrap().unwrap().layers[0].clone();
-    for name in ["before", "after", "dir/inside", "dir2/inside"] {
-        assert_eq!(fs::read_to_string(layer.join(name)).unwrap(), "kept", "{name}");
-    }
-    for name in ["dir", "dir2"] {
-        let mut value = [0; 8];
-        let length =
-            rustix::fs::lgetxattr(layer.join(name), "trusted.overlay.opaque", &mut value[..]).unwrap();
-        assert_eq!(&value[..length], b"y", "{name} hides what is below and keeps its own");
-    }
-    assert!(!layer.join("before").symlink_metadata().unwrap().file_type().is_char_device());
+    look_into(layer, |layer| {
+        for name in ["before", "after", "dir/inside", "dir2/inside"] {
+            assert_eq!(fs::read_to_string(layer.join(name)).unwrap(), "kept", "{name}");
+        }
+        for name in ["dir", "dir2"] {
+            let mut value = [0; 8];
+            let length =
+                rustix::fs::lgetxattr(layer.join(name), "trusted.overlay.opaque", &mut value[..]).unwrap();
+            assert_eq!(&value[..length], b"y", "{name} hides what is below and keeps its own");
+        }
+        assert!(!layer.join("before").symlink_metadata().unwrap().file_type().is_char_device());
+    });
 }
 
 #[test]
 fn bombs_are_stopped_by_limits() {
-    let folder = tempfile::tempdir().unwrap();
-    let limits = Limits { entries: 100, layer_bytes: 1 << 20 };
-    let store = store(folder.path()).with_limits(limits);
-    let many = (0..101).fold(Layer::new(), |layer, number| layer.file(&format!("f{number}"), b""));
-    let error = chain(&load(folder.path(), &store, many.finish()).unwrap_err());
-    assert!(error.contains("more than the 100 entries"), "{error}");
+    for form in FORMS {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits { entries: 100, layer_bytes: 1 << 20, metadata_bytes: 64 << 10 };
+        let store = store(folder.path()).with_limits(limits).with_layers(form);
+        let refused = |archive: Vec<u8>| chain(&load(folder.path(), &store, archive).unwrap_err());
+        let many = (0..101).fold(Layer::new(), |layer, number| layer.file(&format!("f{number}"), b""));
+        let error = refused(many.finish());
+        assert!(error.contains("more than the 100 entries"), "{error}");
 
-    let zeroes = vec![0; 2 << 20];
-    let error =
-        chain(&load(folder.path(), &store, Layer::new().file("zeroes", &zeroes).finish()).unwrap_err());
-    assert!(error.contains("more than the 1048576 bytes"), "{error}");
+        let long = (0..20).fold(Layer::new(), |layer, number| {
+            layer.attributes(&[("user.long", &[0; 4000])]).file(&format!("f{number}"), b"")
+        });
+        let error = refused(long.finish());
+        assert!(error.contains("more than the 65536 bytes"), "{error}");
 
-    // The contents lie behind the archive's end mark, packed a thousandfold.
-    let mut behind = Layer::new().file("f", b"").finish();
-    behind.resize(8 << 20, 0);
-    let image = TestImage::new("hostile:1", vec![behind]);
-    let path = folder.path().join("archive");
-    fs::write(&path, tar_of(&image.oci_files(Packing::Gzip))).unwrap();
-    let error = chain(&store.load(&path, &Silent).unwrap_err());
-    assert!(error.contains("more than the 1048576 bytes"), "{error}");
+        let error = refused(Layer::new().file("zeroes", &vec![0; 2 << 20]).finish());
+        assert!(error.contains("more than the 1048576 bytes"), "{error}");
 
-    // A sparse file of a petabyte takes one block of the archive.
-    let mut sparse = *tar::Header::new_gnu().as_bytes();
-    sparse[156] = b'S';
-    sparse[..1].copy_from_slice(b"s");
-    sparse[124..136].copy_from_slice(b"00000000000\0");
-    let mut header = tar::Header::from_byte_slice(&sparse).clone();
-    header.as_gnu_mut().unwrap().set_real_size(1 << 50);
-    header.set_cksum();
-    let archive = [&header.as_bytes()[..], &[0; 1024]].concat();
-    let error = chain(&load(folder.path(), &store, archive).unwrap_err());
-    assert!(error.contains("more than the 1048576 bytes"), "{error}");
-    assert_eq!(contents(&store), Vec::<String>::new());
+        // The contents lie behind the archive's end mark, packed a thousandfold.
+        let mut behind = Layer::new().file("f", b"").finish();
+        behind.resize(8 << 20, 0);
+        let image = TestImage::new("hostile:1", vec![behind]);
+        let path = folder.path().join("archive");
+        fs::write(&path, tar_of(&image.oci_files(Packing::Gzip))).unwrap();
+        let error = chain(&store.load(&path, &Silent).unwrap_err());
+        assert!(error.contains("more than the 1048576 bytes"), "{error}");
+
+        // A sparse file of a petabyte takes one block of the archive.
+        let mut sparse = *tar::Header::new_gnu().as_bytes();
+        sparse[156] = b'S';
+        sparse[..1].copy_from_slice(b"s");
+        sparse[124..136].copy_from_slice(b"00000000000\0");
+        let mut header = tar::Header::from_byte_slice(&sparse).clone();
+        header.as_gnu_mut().unwrap().set_real_size(1 << 50);
+        header.set_cksum();
+        let error = refused([&header.as_bytes()[..], &[0; 1024]].concat());
+        assert!(error.contains("more than the 1048576 bytes"), "{error}");
+        assert_eq!(contents(&store), Vec::<String>::new());
+    }
 }
 
 #[test]

@@ -11,7 +11,8 @@ use std::process::Command;
 
 use image::{Images, Reference, Silent, Toolbox, user};
 use support::{
-    Layer, PACKINGS, Packing, TestImage, chain, contents, pack, read, store, tar_of, write_folder,
+    FORMS, Layer, OpenLayer, PACKINGS, Packing, TestImage, chain, contents, pack, read, store, tar_of,
+    write_folder,
 };
 
 const CAPABILITY: &[u8] = b"\x01\x00\x00\x02\x0a\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
@@ -64,6 +65,7 @@ fn check(store: &Images, image: &TestImage) {
     assert_eq!(config.stop_signal().as_deref(), Some("SIGQUIT"));
     let [top, bottom] = found.layers.as_slice() else { panic!("two layers, top first") };
     assert!(top.as_os_str().len() - store.root().as_os_str().len() < 30, "paths of layers are short");
+    let (top, bottom) = (OpenLayer::open(top), OpenLayer::open(bottom));
 
     let whiteout = top.join("gone").symlink_metadata().unwrap();
     assert!(whiteout.file_type().is_char_device() && whiteout.rdev() == 0);
@@ -116,11 +118,15 @@ fn every_archive_kind_and_packing_gives_the_same_image() {
     for (number, (kind, archive)) in archives.iter().enumerate() {
         let path = folder.path().join("archive");
         fs::write(&path, archive).unwrap();
-        let store = Images::open(&folder.path().join(format!("store-{number}"))).unwrap();
-        let loaded = store.load(&path, &Silent).unwrap_or_else(|error| panic!("{kind}: {}", chain(&error)));
-        assert_eq!((loaded.len(), loaded[0].already_present), (1, false), "{kind}");
-        check(&store, &image);
-        assert!(store.load(&path, &Silent).unwrap()[0].already_present);
+        for form in FORMS {
+            let store = Images::open(&folder.path().join(format!("store-{number}-{form:?}"))).unwrap();
+            let store = store.with_layers(form);
+            let loaded =
+                store.load(&path, &Silent).unwrap_or_else(|error| panic!("{kind}: {}", chain(&error)));
+            assert_eq!((loaded.len(), loaded[0].already_present), (1, false), "{kind}");
+            check(&store, &image);
+            assert!(store.load(&path, &Silent).unwrap()[0].already_present);
+        }
     }
     for inner in PACKINGS {
         let layout = folder.path().join(format!("layout-{inner:?}"));
@@ -147,25 +153,31 @@ fn a_pipe_can_be_loaded_from() {
 
 #[test]
 fn overlayfs_reads_the_layers_as_they_are_meant() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = store(folder.path());
-    let image = rich_image();
-    let path = folder.path().join("archive");
-    fs::write(&path, tar_of(&image.oci_files(Packing::Gzip))).unwrap();
-    store.load(&path, &Silent).unwrap();
-    let found = store.find(&Reference::parse(&image.name).unwrap()).unwrap().unwrap();
-    let lower: Vec<_> = found.layers.iter().map(|layer| layer.display().to_string()).collect();
-    let script = format!(
-        "set -e; mkdir {0}/m; mount -t overlay overlay -o lowerdir={1} {0}/m; cd {0}/m; test ! -e gone; \
-         test ! -e opaque/below; cat opaque/above lib/libc.so; tail -n 1 etc/group",
-        folder.path().display(),
-        lower.join(":")
-    );
-    // The mount lives and dies with unshare's mount namespace.
-    let output = Command::new("unshare").args(["--mount", "sh", "-c", &script]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(text, "abovethrough a link within the layerextra:x:2001:app\n");
+    for form in FORMS {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path()).with_layers(form);
+        let image = rich_image();
+        let path = folder.path().join("archive");
+        fs::write(&path, tar_of(&image.oci_files(Packing::Gzip))).unwrap();
+        store.load(&path, &Silent).unwrap();
+        let found = store.find(&Reference::parse(&image.name).unwrap()).unwrap().unwrap();
+        let bind = |layer: &Path, name: &str| {
+            let how = if layer.is_dir() { "--bind" } else { "-t erofs -o ro" };
+            format!("mkdir {0}/{name}; mount {how} {1} {0}/{name}", folder.path().display(), layer.display())
+        };
+        let script = format!(
+            "set -e; {1}; {2}; mkdir {0}/m; mount -t overlay overlay -o lowerdir={0}/top:{0}/bottom {0}/m; \
+             cd {0}/m; test ! -e gone; test ! -e opaque/below; cat opaque/above lib/libc.so; tail -n 1 etc/group",
+            folder.path().display(),
+            bind(&found.layers[0], "top"),
+            bind(&found.layers[1], "bottom"),
+        );
+        // The mounts live and die with unshare's mount namespace.
+        let output = Command::new("unshare").args(["--mount", "sh", "-c", &script]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(text, "abovethrough a link within the layerextra:x:2001:app\n");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use image::{Digest, Images, PullError, PullOptions, PullReason, Reference, Silent};
 use support::faults::{Fault, Faults};
 use support::registry::{MANIFEST, Registry};
-use support::{Layer, Packing, TestImage, chain, contents, noise, store};
+use support::{Layer, OpenLayer, Packing, TestImage, chain, contents, noise, store};
 
 async fn pull(store: &Images, reference: &Reference) -> Result<image::Image, PullError> {
     store.pull(reference, &PullOptions::default(), Arc::new(Silent)).await
@@ -36,7 +36,7 @@ async fn an_image_is_pulled_by_tag_and_by_digest() {
     let pulled = pull(&store, &reference).await.unwrap_or_else(|error| panic!("{}", chain(&error)));
     assert_eq!(pulled.id, image.id());
     assert_eq!(pulled.image_id(), format!("{}/team/app@{digest}", registry.address));
-    assert_eq!(fs::read_to_string(pulled.layers[0].join("seed")).unwrap(), "one3");
+    assert_eq!(fs::read_to_string(OpenLayer::open(&pulled.layers[0]).join("seed")).unwrap(), "one3");
     assert_eq!(store.find(&reference).unwrap().unwrap().layers, pulled.layers);
     let by_digest = reference.with_digest(digest.clone());
     assert_eq!(store.find(&by_digest).unwrap().unwrap().id, image.id());

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use image::{Error, Images, Progress, Reference, Silent};
-use support::{Layer, TestImage, chain, contents, noise, store, tar_of};
+use support::{Layer, OpenLayer, TestImage, chain, contents, noise, store, tar_of};
 
 const CHILD: &str = "PODLING_TEST_STORE";
 
@@ -77,9 +77,9 @@ fn two_processes_and_two_threads_load_the_same_image_at_once() {
     }
     let found = store.find(&reference()).unwrap().unwrap();
     assert_eq!(found.layers.len(), 3);
-    assert_eq!(fs::read(found.layers[0].join("seed")).unwrap(), [3]);
+    assert_eq!(fs::read(OpenLayer::open(&found.layers[0]).join("seed")).unwrap(), [3]);
     let names = contents(&store);
-    // One name, one image, and of each layer a record, a directory and a blob; the configuration's blob.
+    // One name, one image, and of each layer a record, its contents and a blob; the configuration's blob.
     assert_eq!(names.len(), 1 + 1 + 3 * 3 + 1, "{names:#?}");
     store.remove("shared:1").unwrap();
     assert_eq!(contents(&store), Vec::<String>::new());

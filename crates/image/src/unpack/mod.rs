@@ -1,8 +1,8 @@
-//! From a tar stream to a layer directory in overlayfs form.
+//! From a tar stream to a layer in overlayfs form: a directory ([`LayerRoot`]) or an EROFS image (`erofs`).
 //!
-//! The stream was written by a stranger. Every name is resolved by openat2(2) with the layer's directory as root, so that
-//! symbolic links, absolute or climbing, stay inside as they would in a container; device nodes are refused; sizes and
-//! counts are bounded. Ownership, modes (setuid too), times and the attributes a container may rely on are kept.
+//! The stream was written by a stranger. Every name is resolved with the layer as root, so that symbolic links, absolute
+//! or climbing, stay inside as they would in a container; device nodes are refused; sizes and counts are bounded.
+//! Ownership, modes (setuid too), times and the attributes a container may rely on are kept.
 //!
 //! Whiteouts become what overlayfs reads (kernel Documentation/filesystems/overlayfs.rst, "whiteouts and opaque
 //! directories"): a character device 0:0, and `trusted.overlay.opaque=y`. No other attribute of overlayfs is ever taken
@@ -11,15 +11,13 @@
 //! A layer is unpacked by itself, without the layers below; a directory that the archive does not list but needs is made
 //! with mode 0755. This module neither checks digests nor makes anything visible.
 
-mod name;
+pub(crate) mod name;
 mod root;
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::Path;
 
 use self::name::Name;
-use self::root::{LayerRoot, Target};
+pub(crate) use self::root::LayerRoot;
 use crate::tar_reader::{Entry, Kind, Source, TarReader};
 
 /// How much one layer may hold. The defaults are generous; they stop bombs, not images.
@@ -29,11 +27,14 @@ pub struct Limits {
     pub entries: u64,
     /// Unpacked bytes of one layer, holes of sparse files included.
     pub layer_bytes: u64,
+    /// Names, links and attributes of one layer, which are in memory while an EROFS image is written; each entry counts
+    /// 128 bytes more.
+    pub metadata_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { entries: 4_000_000, layer_bytes: 256 << 30 }
+        Self { entries: 4_000_000, layer_bytes: 256 << 30, metadata_bytes: 512 << 20 }
     }
 }
 
@@ -106,6 +107,12 @@ pub enum UnpackError {
         /// The limit.
         limit_bytes: u64,
     },
+    /// More names and attributes than allowed.
+    #[error("the layer's names, links and attributes take more than the {limit_bytes} bytes allowed")]
+    TooMuchMetadata {
+        /// The limit.
+        limit_bytes: u64,
+    },
 }
 
 /// What a layer came to.
@@ -116,34 +123,89 @@ pub(crate) struct Unpacked {
 }
 
 const BUFFER_BYTES: usize = 256 * 1024;
+/// What an entry takes in memory besides its texts.
+const ENTRY_BYTES: u64 = 128;
+/// Of a directory that the archive does not list.
+pub(crate) const IMPLIED_DIRECTORY_MODE: u32 = 0o755;
+/// Marks a directory that hides what the layers below have in it.
+pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
 
-/// Unpacks the archive `source` into the empty directory `directory`, and reads `source` to its end (a digest over the
-/// stream covers what follows the archive's end mark too).
-pub(crate) fn unpack<S: Source>(
+/// An entry and where it goes.
+pub(crate) struct Target<'a> {
+    pub(crate) parent: Vec<&'a [u8]>,
+    pub(crate) name: &'a [u8],
+    pub(crate) entry: &'a Entry,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// What a layer is unpacked into. All answer alike, in what they keep and in what they refuse: `tests/privileged_hostile.rs`
+/// and `tests/privileged_layers.rs` ask every one.
+///
+/// An entry takes the place of what an earlier one made, but a directory renews a directory. Parents that are missing are
+/// made, where a whiteout stood as an opaque directory.
+pub(crate) trait Destination {
+    /// A regular file between its beginning and its end.
+    type File;
+
+    /// The archive says whose the layer's root is.
+    fn set_root_metadata(&mut self, entry: &Entry, uid: u32, gid: u32) -> Result<(), Failure>;
+    fn directory(&mut self, target: &Target<'_>) -> Result<(), Failure>;
+    fn create_file(&mut self, target: &Target<'_>) -> Result<Self::File, Failure>;
+    /// Contents follow each other; only one file is written at a time.
+    fn write(&mut self, file: &mut Self::File, bytes: &[u8]) -> Result<(), Failure>;
+    /// The next bytes belong at `offset_bytes` of the file, behind all that were written.
+    fn skip_to(&mut self, file: &mut Self::File, offset_bytes: u64) -> Result<(), Failure>;
+    /// What is missing to the entry's length reads as zeroes.
+    fn finish_file(&mut self, file: Self::File, target: &Target<'_>) -> Result<(), Failure>;
+    fn symlink(&mut self, target: &Target<'_>) -> Result<(), Failure>;
+    fn fifo(&mut self, target: &Target<'_>) -> Result<(), Failure>;
+    /// Another name for what is at `link`.
+    fn hard_link(&mut self, parent: &[&[u8]], name: &[u8], link: &[u8]) -> Result<(), Failure>;
+    /// Hides `name` of the layers below. What this layer itself has there stays: whiteouts speak of lower layers only,
+    /// wherever they stand in the archive.
+    fn whiteout(&mut self, parent: &[&[u8]], name: &[u8]) -> Result<(), Failure>;
+    fn make_opaque(&mut self, directory: &[&[u8]]) -> Result<(), Failure>;
+    /// The archive has ended.
+    fn finish(self) -> io::Result<()>;
+}
+
+/// Unpacks the archive `source` into `destination`, which is empty, and reads `source` to its end (a digest over the stream
+/// covers what follows the archive's end mark too).
+pub(crate) fn unpack<S: Source, D: Destination>(
     source: S,
-    directory: &Path,
+    mut destination: D,
     limits: &Limits,
 ) -> Result<Unpacked, UnpackError> {
-    let mut root = LayerRoot::open(directory)
-        .map_err(|source| UnpackError::Write { name: directory.display().to_string(), source })?;
     let mut reader = TarReader::new(source);
     let mut done = Unpacked::default();
+    let mut metadata_bytes = 0;
     let mut buffer = vec![0; BUFFER_BYTES];
     while let Some(entry) = reader.next_entry().map_err(UnpackError::Read)? {
         done.entries += 1;
         done.bytes = done.bytes.saturating_add(entry.size_bytes);
+        metadata_bytes += text_bytes(&entry) + ENTRY_BYTES;
         if done.entries > limits.entries {
             return Err(UnpackError::TooManyEntries { limit: limits.entries });
         }
         if done.bytes > limits.layer_bytes {
             return Err(UnpackError::TooLarge { limit_bytes: limits.layer_bytes });
         }
-        apply(&mut root, &mut reader, &entry, &mut buffer).map_err(|failure| failure.of(&entry))?;
+        if metadata_bytes > limits.metadata_bytes {
+            return Err(UnpackError::TooMuchMetadata { limit_bytes: limits.metadata_bytes });
+        }
+        apply(&mut destination, &mut reader, &entry, &mut buffer).map_err(|failure| failure.of(&entry))?;
     }
-    root.finish()
-        .map_err(|source| UnpackError::Write { name: "the times of directories".to_owned(), source })?;
     drain(reader, &mut buffer, limits)?;
+    destination
+        .finish()
+        .map_err(|source| UnpackError::Write { name: "the end of the layer".to_owned(), source })?;
     Ok(done)
+}
+
+fn text_bytes(entry: &Entry) -> u64 {
+    let xattrs: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+    (entry.path.len() + entry.link.len() + xattrs) as u64
 }
 
 fn drain<S: Source>(reader: TarReader<S>, buffer: &mut [u8], limits: &Limits) -> Result<(), UnpackError> {
@@ -159,7 +221,7 @@ fn drain<S: Source>(reader: TarReader<S>, buffer: &mut [u8], limits: &Limits) ->
 }
 
 /// A failure before the entry's name is put to it.
-enum Failure {
+pub(crate) enum Failure {
     Refused(Refusal),
     Read(io::Error),
     Write(io::Error),
@@ -194,8 +256,8 @@ impl From<rustix::io::Errno> for Failure {
     }
 }
 
-fn apply<S: Source>(
-    root: &mut LayerRoot,
+fn apply<S: Source, D: Destination>(
+    destination: &mut D,
     reader: &mut TarReader<S>,
     entry: &Entry,
     buffer: &mut [u8],
@@ -204,26 +266,28 @@ fn apply<S: Source>(
     let (uid, gid) = (owner(entry.uid)?, owner(entry.gid)?);
     let (parent, name) = match name::decide(&entry.path)? {
         Name::Ignored => return Ok(()),
-        Name::Root if entry.kind == Kind::Directory => return root.set_root_metadata(entry, uid, gid),
+        Name::Root if entry.kind == Kind::Directory => {
+            return destination.set_root_metadata(entry, uid, gid);
+        }
         Name::Root => return Err(Refusal::RootKind.into()),
-        Name::Opaque { directory } => return root.make_opaque(&directory),
-        Name::Whiteout { parent, name } => return root.whiteout(&parent, name),
+        Name::Opaque { directory } => return destination.make_opaque(&directory),
+        Name::Whiteout { parent, name } => return destination.whiteout(&parent, name),
         Name::Plain { parent, name } => (parent, name),
     };
     match entry.kind {
-        Kind::Directory => root.directory(&Target { parent, name, entry, uid, gid }),
+        Kind::Directory => destination.directory(&Target { parent, name, entry, uid, gid }),
         Kind::Regular => {
             let target = Target { parent, name, entry, uid, gid };
-            let file = root.create_file(&target)?;
-            copy_payload(reader, entry, &file, buffer)?;
-            root.set_file_metadata(&file, &target)
+            let mut file = destination.create_file(&target)?;
+            copy_payload(destination, reader, entry, &mut file, buffer)?;
+            destination.finish_file(file, &target)
         }
-        Kind::HardLink => root.hard_link(&parent, name, &entry.link),
+        Kind::HardLink => destination.hard_link(&parent, name, &entry.link),
         Kind::Symlink if entry.link.is_empty() => Err(Refusal::EmptyLink.into()),
-        Kind::Symlink => root.symlink(&Target { parent, name, entry, uid, gid }),
-        Kind::Fifo => root.fifo(&Target { parent, name, entry, uid, gid }),
+        Kind::Symlink => destination.symlink(&Target { parent, name, entry, uid, gid }),
+        Kind::Fifo => destination.fifo(&Target { parent, name, entry, uid, gid }),
         // A layer archived from overlayfs itself, rather than in OCI form, brings its whiteouts as they are on disk.
-        Kind::CharDevice if entry.device == (0, 0) => root.whiteout(&parent, name),
+        Kind::CharDevice if entry.device == (0, 0) => destination.whiteout(&parent, name),
         Kind::CharDevice | Kind::BlockDevice => {
             let kind = if entry.kind == Kind::CharDevice { "character" } else { "block" };
             Err(Refusal::Device { kind, major: entry.device.0, minor: entry.device.1 }.into())
@@ -232,23 +296,23 @@ fn apply<S: Source>(
     }
 }
 
-fn copy_payload<S: Source>(
+fn copy_payload<S: Source, D: Destination>(
+    destination: &mut D,
     reader: &mut TarReader<S>,
     entry: &Entry,
-    file: &OwnedFd,
+    file: &mut D::File,
     buffer: &mut [u8],
 ) -> Result<(), Failure> {
     let Some(pieces) = &entry.sparse else {
         loop {
             match reader.read_payload(buffer).map_err(Failure::Read)? {
                 0 => return Ok(()),
-                read => write_all(file, &buffer[..read])?,
+                read => destination.write(file, &buffer[..read])?,
             }
         }
     };
-    rustix::fs::ftruncate(file, entry.size_bytes)?;
     for (offset, length) in pieces {
-        rustix::fs::seek(file, rustix::fs::SeekFrom::Start(*offset))?;
+        destination.skip_to(file, *offset)?;
         let mut left = *length;
         while left > 0 {
             let wanted = left.min(buffer.len() as u64) as usize;
@@ -256,20 +320,32 @@ fn copy_payload<S: Source>(
             if read == 0 {
                 return Err(Failure::Read(io::ErrorKind::UnexpectedEof.into()));
             }
-            write_all(file, &buffer[..read])?;
+            destination.write(file, &buffer[..read])?;
             left -= read as u64;
         }
     }
     Ok(())
 }
 
-fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match rustix::io::write(file, bytes) {
-            Ok(written) => bytes = &bytes[written..],
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+/// `security.capability` and the users' own attributes. Never overlayfs' or any other the kernel acts on.
+pub(crate) fn is_kept(name: &[u8]) -> bool {
+    name == b"security.capability" || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_kept;
+
+    #[test]
+    fn attributes_that_the_kernel_acts_on_are_dropped() {
+        assert!(is_kept(b"security.capability") && is_kept(b"user.comment"));
+        for name in [
+            &b"trusted.overlay.redirect"[..],
+            b"user.overlay.redirect",
+            b"security.selinux",
+            b"system.posix_acl_access",
+        ] {
+            assert!(!is_kept(name));
         }
     }
-    Ok(())
 }

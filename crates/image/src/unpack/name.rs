@@ -25,7 +25,7 @@ const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
 const WHITEOUT_META: &[u8] = b".wh..wh.";
 
 /// The components of a path below the layer's root. A leading slash counts for nothing, as everywhere tar is read.
-pub(super) fn components(path: &[u8]) -> Result<Vec<&[u8]>, Refusal> {
+pub(crate) fn components(path: &[u8]) -> Result<Vec<&[u8]>, Refusal> {
     if path.contains(&0) {
         return Err(Refusal::NulByte);
     }

@@ -7,6 +7,7 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -15,29 +16,23 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::{Failure, Refusal, name};
+use super::{Destination, Failure, IMPLIED_DIRECTORY_MODE, OPAQUE, Refusal, Target, is_kept, name};
 use crate::tar_reader::Entry;
 use crate::tree;
 
-pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
-const IMPLIED_DIRECTORY_MODE: u32 = 0o755;
-
-/// An entry and where it goes.
-pub(super) struct Target<'a> {
-    pub(super) parent: Vec<&'a [u8]>,
-    pub(super) name: &'a [u8],
-    pub(super) entry: &'a Entry,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-}
-
-pub(super) struct LayerRoot {
+pub(crate) struct LayerRoot {
     root: Rc<OwnedFd>,
     /// The directory of the previous entry: most entries stand beside each other. Forgotten when anything is replaced.
     last_parent: Option<(Vec<u8>, Rc<OwnedFd>)>,
     /// Times of directories, set when their contents are complete.
     directory_times: Vec<(Vec<u8>, Timestamps)>,
 }
+
+/// What the archive says no time for: the same archive makes the same layer whenever it is unpacked.
+const EPOCH: Timestamps = Timestamps {
+    last_access: Timespec { tv_sec: 0, tv_nsec: 0 },
+    last_modification: Timespec { tv_sec: 0, tv_nsec: 0 },
+};
 
 /// What stood at a name before an entry took it.
 #[derive(PartialEq, Eq)]
@@ -48,156 +43,13 @@ enum Before {
 }
 
 impl LayerRoot {
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    /// Makes the directory `path`.
+    pub(crate) fn make(path: &Path) -> io::Result<Self> {
+        std::fs::DirBuilder::new().mode(0o700).create(path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())?;
         rustix::fs::fchmod(&root, Mode::from_raw_mode(IMPLIED_DIRECTORY_MODE))?;
-        Ok(Self { root: Rc::new(root), last_parent: None, directory_times: Vec::new() })
-    }
-
-    /// Sets the times of directories, deepest entries last written first, now that nothing changes them any more.
-    pub(super) fn finish(&mut self) -> io::Result<()> {
-        for (path, times) in std::mem::take(&mut self.directory_times).into_iter().rev() {
-            match self.open_in_root(&path) {
-                Ok(directory) => rustix::fs::futimens(directory, &times)?,
-                // A later entry replaced the directory.
-                Err(Errno::NOENT | Errno::NOTDIR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn set_root_metadata(&mut self, entry: &Entry, uid: u32, gid: u32) -> Result<(), Failure> {
-        set_metadata(&self.root, entry, uid, gid)?;
-        self.directory_times.push((b".".to_vec(), times(entry)));
-        Ok(())
-    }
-
-    pub(super) fn directory(&mut self, target: &Target<'_>) -> Result<(), Failure> {
-        let parent = self.parent(&target.parent)?;
-        let name = c_name(target.name)?;
-        let before = self.clear(&parent, &name, true)?;
-        if before != Before::Directory {
-            rustix::fs::mkdirat(&parent, &name, Mode::from_raw_mode(0o700))?;
-        }
-        let directory = open_child(&parent, &name)?;
-        if before == Before::Whiteout {
-            set_opaque(&directory)?;
-        }
-        set_metadata(&directory, target.entry, target.uid, target.gid)?;
-        let mut path = target.parent.join(&b'/');
-        path.push(b'/');
-        path.extend_from_slice(target.name);
-        self.directory_times.push((path, times(target.entry)));
-        Ok(())
-    }
-
-    pub(super) fn create_file(&mut self, target: &Target<'_>) -> Result<OwnedFd, Failure> {
-        let parent = self.parent(&target.parent)?;
-        let name = c_name(target.name)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(0o600);
-        match rustix::fs::openat(&parent, &name, flags, mode) {
-            Err(Errno::EXIST) => {
-                self.clear(&parent, &name, false)?;
-                Ok(rustix::fs::openat(&parent, &name, flags, mode)?)
-            }
-            result => Ok(result?),
-        }
-    }
-
-    /// Last of all, since writing would clear setuid and capabilities and set the times.
-    pub(super) fn set_file_metadata(&mut self, file: &OwnedFd, target: &Target<'_>) -> Result<(), Failure> {
-        set_metadata(file, target.entry, target.uid, target.gid)?;
-        rustix::fs::futimens(file, &times(target.entry))?;
-        Ok(())
-    }
-
-    pub(super) fn symlink(&mut self, target: &Target<'_>) -> Result<(), Failure> {
-        let parent = self.parent(&target.parent)?;
-        let name = c_name(target.name)?;
-        let link = c_name(&target.entry.link)?;
-        self.clear(&parent, &name, false)?;
-        rustix::fs::symlinkat(&link, &parent, &name)?;
-        chown_entry(&parent, &name, target)?;
-        rustix::fs::utimensat(&parent, &name, &times(target.entry), AtFlags::SYMLINK_NOFOLLOW)?;
-        Ok(())
-    }
-
-    pub(super) fn fifo(&mut self, target: &Target<'_>) -> Result<(), Failure> {
-        let parent = self.parent(&target.parent)?;
-        let name = c_name(target.name)?;
-        self.clear(&parent, &name, false)?;
-        rustix::fs::mknodat(&parent, &name, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?;
-        chown_entry(&parent, &name, target)?;
-        // Safe although it would follow a link: the name was made by the call above in a directory nobody else sees.
-        rustix::fs::chmodat(&parent, &name, Mode::from_raw_mode(target.entry.mode), AtFlags::empty())?;
-        rustix::fs::utimensat(&parent, &name, &times(target.entry), AtFlags::SYMLINK_NOFOLLOW)?;
-        Ok(())
-    }
-
-    pub(super) fn hard_link(&mut self, parent: &[&[u8]], name: &[u8], link: &[u8]) -> Result<(), Failure> {
-        let shown = || String::from_utf8_lossy(link).chars().take(300).collect::<String>();
-        let mut components =
-            name::components(link).map_err(|_| Refusal::HardLinkOutside { target: shown() })?;
-        let Some(last) = components.pop() else {
-            return Err(Refusal::HardLinkKind { target: shown() }.into());
-        };
-        let missing = || Refusal::HardLinkTarget { target: shown() };
-        let last = c_name(last)?;
-        let source = match self.open_in_root(&components.join(&b'/')) {
-            Ok(directory) => directory,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Err(missing().into()),
-            Err(error) => return Err(error.into()),
-        };
-        let stat = match rustix::fs::statat(&source, &last, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => return Err(missing().into()),
-            Err(error) => return Err(error.into()),
-        };
-        if !matches!(
-            FileType::from_raw_mode(stat.st_mode),
-            FileType::RegularFile | FileType::Symlink | FileType::Fifo
-        ) {
-            return Err(Refusal::HardLinkKind { target: shown() }.into());
-        }
-        let parent = self.parent(parent)?;
-        let name = c_name(name)?;
-        // A link onto itself is nothing to do; replacing would remove the only copy.
-        let same = rustix::fs::statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW)
-            .is_ok_and(|there| (there.st_dev, there.st_ino) == (stat.st_dev, stat.st_ino));
-        if same {
-            return Ok(());
-        }
-        self.clear(&parent, &name, false)?;
-        match rustix::fs::linkat(&source, &last, &parent, &name, AtFlags::empty()) {
-            // The target lay beneath the directory that this entry replaces.
-            Err(Errno::NOENT) => Err(missing().into()),
-            result => Ok(result?),
-        }
-    }
-
-    /// Hides `name` of the layers below. What this layer itself has there stays: whiteouts speak of lower layers only,
-    /// wherever they stand in the archive.
-    pub(super) fn whiteout(&mut self, parent: &[&[u8]], name: &[u8]) -> Result<(), Failure> {
-        let parent = self.parent(parent)?;
-        let name = c_name(name)?;
-        match rustix::fs::statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
-                set_opaque(&open_child(&parent, &name)?)
-            }
-            Ok(_) => Ok(()),
-            Err(Errno::NOENT) => {
-                let device = makedev(0, 0);
-                Ok(rustix::fs::mknodat(&parent, &name, FileType::CharacterDevice, Mode::empty(), device)?)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    pub(super) fn make_opaque(&mut self, directory: &[&[u8]]) -> Result<(), Failure> {
-        set_opaque(&self.parent(directory)?)
+        Ok(Self { root: Rc::new(root), last_parent: None, directory_times: vec![(b".".to_vec(), EPOCH)] })
     }
 
     /// The directory that `components` lead to, made if it is not there.
@@ -244,6 +96,7 @@ impl LayerRoot {
                     if is_whiteout {
                         set_opaque(&made)?;
                     }
+                    self.directory_times.push((path, EPOCH));
                     Rc::new(made)
                 }
                 Err(Errno::LOOP) => return Err(Refusal::NotInDirectory.into()),
@@ -277,6 +130,172 @@ impl LayerRoot {
                 Ok(if kind == FileType::CharacterDevice { Before::Whiteout } else { Before::Nothing })
             }
         }
+    }
+}
+
+impl Destination for LayerRoot {
+    type File = OwnedFd;
+
+    fn set_root_metadata(&mut self, entry: &Entry, uid: u32, gid: u32) -> Result<(), Failure> {
+        set_metadata(&self.root, entry, uid, gid)?;
+        self.directory_times.push((b".".to_vec(), times(entry)));
+        Ok(())
+    }
+
+    fn directory(&mut self, target: &Target<'_>) -> Result<(), Failure> {
+        let parent = self.parent(&target.parent)?;
+        let name = c_name(target.name)?;
+        let before = self.clear(&parent, &name, true)?;
+        if before != Before::Directory {
+            rustix::fs::mkdirat(&parent, &name, Mode::from_raw_mode(0o700))?;
+        }
+        let directory = open_child(&parent, &name)?;
+        if before == Before::Whiteout {
+            set_opaque(&directory)?;
+        }
+        set_metadata(&directory, target.entry, target.uid, target.gid)?;
+        let mut path = target.parent.join(&b'/');
+        path.push(b'/');
+        path.extend_from_slice(target.name);
+        self.directory_times.push((path, times(target.entry)));
+        Ok(())
+    }
+
+    fn create_file(&mut self, target: &Target<'_>) -> Result<OwnedFd, Failure> {
+        let parent = self.parent(&target.parent)?;
+        let name = c_name(target.name)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o600);
+        match rustix::fs::openat(&parent, &name, flags, mode) {
+            Err(Errno::EXIST) => {
+                self.clear(&parent, &name, false)?;
+                Ok(rustix::fs::openat(&parent, &name, flags, mode)?)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    fn write(&mut self, file: &mut OwnedFd, mut bytes: &[u8]) -> Result<(), Failure> {
+        while !bytes.is_empty() {
+            match rustix::io::write(&*file, bytes) {
+                Ok(written) => bytes = &bytes[written..],
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn skip_to(&mut self, file: &mut OwnedFd, offset_bytes: u64) -> Result<(), Failure> {
+        rustix::fs::seek(&*file, rustix::fs::SeekFrom::Start(offset_bytes))?;
+        Ok(())
+    }
+
+    /// The metadata last of all, since writing would clear setuid and capabilities and set the times.
+    fn finish_file(&mut self, file: OwnedFd, target: &Target<'_>) -> Result<(), Failure> {
+        if target.entry.sparse.is_some() {
+            rustix::fs::ftruncate(&file, target.entry.size_bytes)?;
+        }
+        set_metadata(&file, target.entry, target.uid, target.gid)?;
+        rustix::fs::futimens(&file, &times(target.entry))?;
+        Ok(())
+    }
+
+    fn symlink(&mut self, target: &Target<'_>) -> Result<(), Failure> {
+        let parent = self.parent(&target.parent)?;
+        let name = c_name(target.name)?;
+        let link = c_name(&target.entry.link)?;
+        self.clear(&parent, &name, false)?;
+        rustix::fs::symlinkat(&link, &parent, &name)?;
+        chown_entry(&parent, &name, target)?;
+        rustix::fs::utimensat(&parent, &name, &times(target.entry), AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(())
+    }
+
+    fn fifo(&mut self, target: &Target<'_>) -> Result<(), Failure> {
+        let parent = self.parent(&target.parent)?;
+        let name = c_name(target.name)?;
+        self.clear(&parent, &name, false)?;
+        rustix::fs::mknodat(&parent, &name, FileType::Fifo, Mode::from_raw_mode(0o600), 0)?;
+        chown_entry(&parent, &name, target)?;
+        // Safe although it would follow a link: the name was made by the call above in a directory nobody else sees.
+        rustix::fs::chmodat(&parent, &name, Mode::from_raw_mode(target.entry.mode), AtFlags::empty())?;
+        rustix::fs::utimensat(&parent, &name, &times(target.entry), AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(())
+    }
+
+    fn hard_link(&mut self, parent: &[&[u8]], name: &[u8], link: &[u8]) -> Result<(), Failure> {
+        let shown = || String::from_utf8_lossy(link).chars().take(300).collect::<String>();
+        let mut components =
+            name::components(link).map_err(|_| Refusal::HardLinkOutside { target: shown() })?;
+        let Some(last) = components.pop() else {
+            return Err(Refusal::HardLinkKind { target: shown() }.into());
+        };
+        let missing = || Refusal::HardLinkTarget { target: shown() };
+        let last = c_name(last)?;
+        let source = match self.open_in_root(&components.join(&b'/')) {
+            Ok(directory) => directory,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Err(missing().into()),
+            Err(error) => return Err(error.into()),
+        };
+        let stat = match rustix::fs::statat(&source, &last, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Err(missing().into()),
+            Err(error) => return Err(error.into()),
+        };
+        if !matches!(
+            FileType::from_raw_mode(stat.st_mode),
+            FileType::RegularFile | FileType::Symlink | FileType::Fifo
+        ) {
+            return Err(Refusal::HardLinkKind { target: shown() }.into());
+        }
+        let parent = self.parent(parent)?;
+        let name = c_name(name)?;
+        // A link onto itself is nothing to do; replacing would remove the only copy.
+        let same = rustix::fs::statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|there| (there.st_dev, there.st_ino) == (stat.st_dev, stat.st_ino));
+        if same {
+            return Ok(());
+        }
+        self.clear(&parent, &name, false)?;
+        match rustix::fs::linkat(&source, &last, &parent, &name, AtFlags::empty()) {
+            // The target lay beneath the directory that this entry replaces.
+            Err(Errno::NOENT) => Err(missing().into()),
+            result => Ok(result?),
+        }
+    }
+
+    fn whiteout(&mut self, parent: &[&[u8]], name: &[u8]) -> Result<(), Failure> {
+        let parent = self.parent(parent)?;
+        let name = c_name(name)?;
+        match rustix::fs::statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                set_opaque(&open_child(&parent, &name)?)
+            }
+            Ok(_) => Ok(()),
+            Err(Errno::NOENT) => {
+                let device = makedev(0, 0);
+                Ok(rustix::fs::mknodat(&parent, &name, FileType::CharacterDevice, Mode::empty(), device)?)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn make_opaque(&mut self, directory: &[&[u8]]) -> Result<(), Failure> {
+        set_opaque(&self.parent(directory)?)
+    }
+
+    /// Sets the times of directories, now that nothing changes them any more; an entry that came later wins.
+    fn finish(self) -> io::Result<()> {
+        for (path, times) in &self.directory_times {
+            match self.open_in_root(path) {
+                Ok(directory) => rustix::fs::futimens(directory, times)?,
+                // A later entry replaced the directory.
+                Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -323,30 +342,7 @@ fn set_metadata(fd: &OwnedFd, entry: &Entry, uid: u32, gid: u32) -> Result<(), F
     Ok(())
 }
 
-/// `security.capability` and the users' own attributes. Never overlayfs' or any other the kernel acts on.
-fn is_kept(name: &[u8]) -> bool {
-    name == b"security.capability" || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."))
-}
-
 fn times(entry: &Entry) -> Timestamps {
     let time = Timespec { tv_sec: entry.mtime.0, tv_nsec: entry.mtime.1.into() };
     Timestamps { last_access: time, last_modification: time }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_kept;
-
-    #[test]
-    fn attributes_that_the_kernel_acts_on_are_dropped() {
-        assert!(is_kept(b"security.capability") && is_kept(b"user.comment"));
-        for name in [
-            &b"trusted.overlay.redirect"[..],
-            b"user.overlay.redirect",
-            b"security.selinux",
-            b"system.posix_acl_access",
-        ] {
-            assert!(!is_kept(name));
-        }
-    }
 }

@@ -1,13 +1,16 @@
 //! Images made in memory, for the tests of this crate: layers by the `tar` crate, archives of every kind.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod facts;
+
 pub(crate) mod faults;
 pub(crate) mod registry;
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
-use image::{Digest, Images};
+use image::{Digest, Images, LayerForm};
 use serde_json::{Value, json};
 
 /// These tests need root: whiteouts are device nodes, opaque directories a trusted attribute. Without it they fail.
@@ -17,6 +20,33 @@ pub(crate) fn store(folder: &Path) -> Images {
         "run as root: unpacking layers needs mknod(2) and trusted attributes"
     );
     Images::open(&folder.join("store")).unwrap()
+}
+
+/// Every form that a layer may have; tests of layers are run over all.
+pub(crate) const FORMS: [LayerForm; 2] = [LayerForm::Directory, LayerForm::Erofs];
+
+/// A layer of a store as a directory to look into; an image is mounted for as long as this lives, in no namespace.
+pub(crate) struct OpenLayer {
+    path: PathBuf,
+    _mount: Option<OwnedFd>,
+}
+
+impl OpenLayer {
+    pub(crate) fn open(layer: &Path) -> Self {
+        if layer.is_dir() {
+            return Self { path: layer.to_owned(), _mount: None };
+        }
+        let (mount, _) = linux::erofs::mount(layer).unwrap();
+        Self { path: format!("/proc/self/fd/{}/", mount.as_raw_fd()).into(), _mount: Some(mount) }
+    }
+}
+
+impl std::ops::Deref for OpenLayer {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
 }
 
 /// A layer's archive in the making.
