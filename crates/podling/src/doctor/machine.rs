@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use linux::cgroup::Hierarchy;
+use linux::erofs::Backing;
 
 use super::{Finding, probe};
 use crate::console::human;
@@ -25,7 +26,7 @@ pub(super) fn look(directories: &Directories) -> Vec<Finding> {
     let mut findings = vec![root(), kernel(), cgroups(), overlayfs(), user_namespaces(), seccomp()];
     findings.extend(probe::network());
     findings.extend(capabilities());
-    findings.extend([open_files(), data_dir(directories), run_dir(directories)]);
+    findings.extend([open_files(), data_dir(directories), layers(directories), run_dir(directories)]);
     findings.extend(oci_runtimes());
     findings
 }
@@ -226,6 +227,25 @@ fn run_dir(directories: &Directories) -> Finding {
             let found = format!("{}, not a tmpfs", path.display());
             let advice = "Secrets are written there and reach a disk: mount a tmpfs, or use --run-dir /dev/shm/podling";
             Finding::weak("run directory", found, advice)
+        }
+    }
+}
+
+/// In which form the layers of images come into the image directory.
+fn layers(directories: &Directories) -> Finding {
+    let path = std::path::absolute(&directories.image_dir).unwrap_or_default();
+    let there = path.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
+    match image::probe_erofs(there) {
+        Ok(Backing::File) => Finding::good("image layers", "EROFS images, mounted as files"),
+        Ok(Backing::LoopDevice) => Finding::good("image layers", "EROFS images, mounted by loop devices"),
+        Err(error) => {
+            let advice = "images of many files take several times longer to come and to go; \
+                          load what is missing: modprobe -a erofs loop";
+            Finding::weak(
+                "image layers",
+                format!("directories, because EROFS cannot be mounted: {error}"),
+                advice,
+            )
         }
     }
 }

@@ -41,6 +41,8 @@ mount --bind /disk/podling var/lib/podling
 # The modules of this kernel, for modprobe(8), which the kernel calls when something asks for a module.
 mkdir -p usr/lib/modules
 mount --bind "/root$MODULES" usr/lib/modules
+# Opening /dev/loop-control loads this one, but the node itself is made by udev, which is not here.
+modprobe loop
 
 # As systemd does: all controllers for all, and the tests in a cgroup of their own.
 for controller in $(cat sys/fs/cgroup/cgroup.controllers); do
