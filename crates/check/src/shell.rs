@@ -50,13 +50,55 @@ impl Script {
         Script { tokens, has_arithmetic: comparisons.iter().any(|comparison| text.contains(comparison)) }
     }
 
-    /// Whether a word stands where a command does.
-    pub(crate) fn runs(&self, command: &str) -> bool {
-        let stands_there = |(index, _): &(usize, &String)| {
+    /// The words that stand where commands do, with their places.
+    fn commands(&self) -> impl Iterator<Item = (usize, &str)> {
+        let stands_there = |(index, _): &(usize, &str)| {
             let before = index.checked_sub(1).map(|before| self.tokens[before].as_str());
             before.is_none_or(|before| OPERATORS.contains(&before) || BEFORE_COMMANDS.contains(&before))
         };
-        self.tokens.iter().enumerate().filter(stands_there).any(|(_, token)| token == command)
+        let words = self.tokens.iter().map(String::as_str).enumerate().filter(stands_there);
+        words.filter(|(_, word)| {
+            !OPERATORS.contains(word) && !BEFORE_COMMANDS.contains(word) && !word.contains('=')
+        })
+    }
+
+    /// Whether a loop that goes on until something is there begins the script, with nothing but looking and waiting in
+    /// it and before it: then nobody but others can end it.
+    pub(crate) fn only_waits(&self) -> bool {
+        const HARMLESS: [&str; 22] = [
+            "busybox",
+            "cat",
+            "curl",
+            "date",
+            "done",
+            "dig",
+            "echo",
+            "fi",
+            "getent",
+            "host",
+            "nc",
+            "ncat",
+            "nslookup",
+            "pg_isready",
+            "ping",
+            "printf",
+            "set",
+            "sleep",
+            "telnet",
+            "timeout",
+            "wait-for",
+            "wget",
+        ];
+        let is_loop = |word: &String| matches!(word.as_str(), "until" | "while");
+        let Some(begin) = self.tokens.iter().position(is_loop) else { return false };
+        let rest = self.tokens[begin..].iter().position(|word| word == "done");
+        let end = rest.map_or(self.tokens.len(), |length| begin + length);
+        self.commands().take_while(|(index, _)| *index < end).all(|(_, word)| HARMLESS.contains(&word))
+    }
+
+    /// Whether a word stands where a command does.
+    pub(crate) fn runs(&self, command: &str) -> bool {
+        self.commands().any(|(_, word)| word == command)
     }
 
     /// Whether it starts something that goes on beside it.
@@ -85,11 +127,25 @@ mod tests {
         let script = Script::of(
             "echo wait for it # exit\nuntil wget -q 'x; break' 2>&1; do sleep 1; done && exec kill 1",
         );
-        for command in ["echo", "until", "wget", "sleep", "kill"] {
+        for command in ["echo", "wget", "sleep", "kill"] {
             assert!(script.runs(command), "{command}");
         }
         for command in ["for", "exit", "break", "-q"] {
             assert!(!script.runs(command), "{command}");
+        }
+    }
+
+    #[test]
+    fn a_loop_that_only_waits_is_told_from_work() {
+        for (text, expected) in [
+            ("until nc -z a 1; do echo no; sleep 1; done", true),
+            ("echo begin; while ! wget -q x; do sleep 1; done; ./migrate", true),
+            ("until [ -e /x ]; do sleep 1; done", false),
+            ("redis-server --daemonize yes; until nc -z a 1; do sleep 1; done", false),
+            ("until nc -z a 1; do ./start; done", false),
+            ("nc -z a 1", false),
+        ] {
+            assert_eq!(Script::of(text).only_waits(), expected, "{text}");
         }
     }
 

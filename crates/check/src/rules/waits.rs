@@ -152,9 +152,8 @@ fn certainty(member: &Member<'_>) -> Certainty {
     let script = shell::Script::of(script);
     const WAYS_ON: [&str; 6] = ["break", "exit", "return", "for", "trap", "kill"];
     let has_way_on = WAYS_ON.iter().any(|way| script.runs(way)) || script.has_background_job();
-    let loops = script.runs("until") || script.runs("while");
     let may_go_on = has_way_on || script.ignores_a_failure() || script.counts();
-    if loops && !may_go_on { Certainty::Blocks } else { Certainty::Unclear }
+    if script.only_waits() && !may_go_on { Certainty::Blocks } else { Certainty::Unclear }
 }
 
 /// A wait for something that is not of this Pod: nobody can tell, which is worth a note.

@@ -107,6 +107,7 @@ fn a_wait_that_may_end_is_no_error() {
         "[sh, -c, 'server & until nc -z localhost 8081; do sleep 1; done']",
         "[sh, -c, 'i=0; until nc -z localhost 8081; do i=$((i+1)); sleep 1; done']",
         "[/scripts/wait.sh, curl, 'localhost:8081']",
+        "[sh, -c, 'server --daemonize yes; until nc -z localhost 8081; do sleep 1; done']",
     ] {
         fires(&waiting(command, LATER), &[("wait-never-ends", ADVICE, 4)]);
     }
