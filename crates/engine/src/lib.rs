@@ -15,6 +15,7 @@ mod grpc_probe;
 mod host_devices;
 mod http_probe;
 mod identity;
+pub mod journal;
 mod names;
 mod network;
 pub mod node;

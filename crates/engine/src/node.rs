@@ -27,6 +27,8 @@ pub struct NodeConfig {
     pub seccomp_dir: PathBuf,
     /// Path of an OCI runtime that creates the containers instead of podling itself.
     pub oci_runtime: Option<PathBuf>,
+    /// Whether the journal of a Pod stays when the Pod is gone.
+    pub keep_journals: bool,
     /// Ports of the node that lead to ports of its Pods, beside what the Pods' hostPorts ask for.
     pub publish: Vec<Publish>,
 }

@@ -48,6 +48,22 @@ pub(crate) enum Failure {
     /// The image store refused.
     #[error(transparent)]
     Image(#[from] crate::image::ImageFailure),
+    /// A journal cannot be read.
+    #[error(transparent)]
+    Journal(#[from] engine::journal::JournalError),
+    /// `podling journal` names no Pod that has one.
+    #[error("there is no journal of a Pod {pod:?} in {place}: {hint}")]
+    NoSuchJournal { pod: String, place: PathBuf, hint: String },
+    /// `podling journal` names several Pods.
+    #[error("{pod:?} is the name of several Pods here; give one of their UIDs: {}", uids.join(", "))]
+    SeveralJournals { pod: String, uids: Vec<String> },
+    /// A journal replays otherwise than it was recorded.
+    #[error("{pod}: this podling decides otherwise than the one that wrote the journal")]
+    Replay {
+        pod: String,
+        #[source]
+        source: lifecycle::replay::Difference,
+    },
     /// Nobody reads what podling prints.
     #[error("cannot write to standard output")]
     Output(#[source] std::io::Error),

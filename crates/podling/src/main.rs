@@ -10,6 +10,7 @@ mod doctor;
 mod exit;
 mod failure;
 mod image;
+mod journal;
 mod run;
 mod typed;
 mod version;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Command::Run(asked) => run::perform(asked, clock),
         Command::Check(asked) => check::perform(&asked),
         Command::Image(asked) => image::perform(asked),
+        Command::Journal(asked) => journal::perform(&asked),
         Command::Doctor(asked) => doctor::perform(asked),
         Command::Version(asked) => version::perform(asked),
     };

@@ -12,6 +12,8 @@ mod requests;
 mod story;
 mod watch;
 
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -58,6 +60,7 @@ fn run(asked: typed::Run, clock: Clock) -> Result<Code, Failure> {
     }
     let oci_runtime = asked.runtime.as_deref().map(find_runtime).transpose()?;
     require_root("run")?;
+    let mut kept = asked.journal.as_deref().map(create_journal).transpose()?;
 
     let runtime = runtime()?;
     runtime.block_on(async {
@@ -70,12 +73,29 @@ fn run(asked: typed::Run, clock: Clock) -> Result<Code, Failure> {
             image_dir: place.record.image_dir.clone(),
             seccomp_dir: asked.directories.data_dir.join("seccomp"),
             oci_runtime,
+            keep_journals: kept.is_some(),
             publish: asked.publish.clone(),
         };
         let result = foreground(&asked, clock, input, config).await;
-        let failures = place.remove();
+        let mut failures = kept.as_mut().map_or_else(Vec::new, |file| keep_journals(&place, file));
+        failures.extend(place.remove());
         conclude(clock, result, failures)
     })
+}
+
+/// Makes the file of `--journal` before anything is started: that it cannot be written should not be found out at the
+/// end. For its owner alone, because a journal holds what containers said when they ended.
+fn create_journal(path: &Path) -> Result<File, Failure> {
+    let mut options = File::options();
+    let opened = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    opened.map_err(Failure::io("write the journal to", path))
+}
+
+/// Copies the journals of the run's Pods before the run's directories go.
+fn keep_journals(place: &Place, file: &mut File) -> Vec<Failure> {
+    let uids = place.record.pods.iter().map(|(uid, _)| uid.as_str());
+    let kept = engine::journal::keep(&place.record.data_dir, uids, file);
+    kept.err().map(Failure::Journal).into_iter().collect()
 }
 
 /// Starts the node, watches it to its end and closes it.

@@ -1,6 +1,7 @@
 //! What was typed. What it means is each command's own business; here it is only parsed.
 
 mod duration;
+pub(crate) mod image;
 mod publish;
 
 use std::ffi::OsString;
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     /// Load, pull, list, remove and save images
     #[command(subcommand)]
     Image(Image),
+    /// Show what happened to a Pod, and why, line by line
+    Journal(Journal),
     /// Say what this machine offers, what is missing, and what dead runs left behind
     Doctor(Doctor),
     /// Print the version
@@ -71,6 +74,9 @@ pub(crate) struct Run {
     /// Have this OCI runtime (crun, runc, or a path) create the containers instead of podling itself
     #[arg(long, value_name = "NAME")]
     pub(crate) runtime: Option<PathBuf>,
+    /// Keep the journals of the Pods in this file, for `podling journal --file`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) journal: Option<PathBuf>,
     /// How to print what happens
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub(crate) output: RunOutput,
@@ -133,6 +139,12 @@ pub(crate) enum Image {
     Remove(ImageRemove),
     /// Save an image as an OCI archive
     Save(ImageSave),
+    /// Show everything that is known of images
+    Inspect(image::ImageInspect),
+    /// Remove images that nobody uses
+    Prune(image::ImagePrune),
+    /// Take over the images that Docker or Podman has on this machine, without a download
+    ImportFrom(image::ImageImport),
 }
 
 /// `podling image load`.
@@ -193,6 +205,25 @@ pub(crate) struct ImageSave {
     /// The archive to write
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) directories: Directories,
+}
+
+/// `podling journal`.
+#[derive(Debug, Args)]
+pub(crate) struct Journal {
+    /// The Pod, as NAME, NAMESPACE/NAME or UID
+    #[arg(value_name = "POD", required_unless_present = "file")]
+    pub(crate) pod: Option<String>,
+    /// Read a file that `podling run --journal` kept, instead of the journal of a Pod that runs
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Play it again, and say whether this podling decides the same
+    #[arg(long)]
+    pub(crate) replay: bool,
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: ListOutput,
     #[command(flatten)]
     pub(crate) directories: Directories,
 }
@@ -258,6 +289,7 @@ mod tests {
             &["image", "list"],
             &["image", "remove", "nginx"],
             &["image", "save", "nginx", "-o", "nginx.tar"],
+            &["journal", "web"],
             &["doctor"],
             &["version"],
         ];
@@ -270,14 +302,22 @@ mod tests {
     #[test]
     fn run_reads_all_its_flags() {
         let words =
-            "run - --timeout 90s --until ready -p 8080:80 -p 127.0.0.1:53:5353 --runtime crun -o json";
+            "run - --timeout 90s --until ready -p 8080:80 -p 127.0.0.1:53:5353 --runtime crun --journal j -o json";
         let Command::Run(run) = parse(&words.split(' ').collect::<Vec<_>>()).unwrap() else { panic!() };
         assert_eq!(run.files, [PathBuf::from("-")]);
         assert_eq!(run.timeout, Some(Duration::from_secs(90)));
         assert_eq!(run.until, Some(Until::Ready));
         assert_eq!(run.publish.len(), 2);
         assert_eq!(run.output, RunOutput::Json);
+        assert_eq!(run.journal, Some(PathBuf::from("j")));
         assert_eq!(run.directories.run_dir, PathBuf::from("/run/podling"));
+    }
+
+    #[test]
+    fn a_journal_is_that_of_a_pod_or_of_a_file() {
+        assert!(parse(&["journal"]).is_err());
+        let Command::Journal(journal) = parse(&["journal", "--file", "j"]).unwrap() else { panic!() };
+        assert_eq!((journal.pod, journal.file), (None, Some(PathBuf::from("j"))));
     }
 
     #[test]

@@ -4,9 +4,9 @@
 //!     completions, requests, shim events
 //!          │
 //!          ▼
-//!   note ─► observe ─► note ─► decide ─► save ─► begin actions ─► wait ─┐
-//!     ▲                                                                │
-//!     └────────────────────────────────────────────────────────────────┘
+//!   note ─► observe ─► note ─► decide ─► save ─► begin actions ─► record ─► wait ─┐
+//!     ▲                                                                          │
+//!     └──────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! No decision is taken while acting, and none is taken here: what to do is [`lifecycle::decide`]'s.
@@ -18,13 +18,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifecycle::{Action, Decision, Done, End, Event, Fact, Failure, Memory, Reason, Retry};
+use lifecycle::invariants::Ledger;
+use lifecycle::{Action, Decision, Done, End, Event, Fact, Failure, Memory, Now, Observation, Reason, Retry};
 use model::pod::Pod;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::checkpoint::Checkpoint;
 use crate::control_plane::ReportKind;
+use crate::journal::Journal;
 use crate::{clock, diagnose, perform};
 
 pub(crate) use context::{PodContext, key};
@@ -57,12 +59,18 @@ pub(crate) struct Completion {
     pub(crate) action: Action,
     pub(crate) result: Result<Done, Failure>,
     pub(crate) change: Change,
+    pub(crate) took: Duration,
 }
 
 /// The task's own state.
 pub(crate) struct PodTask {
     context: Arc<PodContext>,
     memory: Memory,
+    /// Holds every decision against the numbered invariants.
+    ledger: Ledger,
+    /// Invariants that were seen broken, so that each is told once.
+    broken: BTreeSet<u8>,
+    journal: Journal,
     world: world::World,
     in_flight: BTreeMap<Action, AbortHandle>,
     inputs: mpsc::Receiver<Input>,
@@ -82,11 +90,17 @@ const QUEUE_LENGTH: usize = 64;
 impl PodTask {
     /// Admits the Pod. Inputs go to the returned sender, which is also how the Pod's own shim tells its events.
     pub(crate) fn new(context: Arc<PodContext>, inputs: mpsc::Receiver<Input>) -> PodTask {
-        let memory = Memory::new(&context.pod(), context.node.policy, clock::now());
+        let (pod, policy, now) = (context.pod(), context.node.policy, clock::now());
+        let memory = Memory::new(&pod, policy, now);
+        let ledger = Ledger::new(&pod, policy, now);
+        let journal = Journal::new(&context.node.config.data_dir, &pod, policy, now);
         let (completed, completions) = mpsc::channel(QUEUE_LENGTH);
         PodTask {
             context,
             memory,
+            ledger,
+            broken: BTreeSet::new(),
+            journal,
             world: world::World::default(),
             in_flight: BTreeMap::new(),
             inputs,
@@ -104,31 +118,73 @@ impl PodTask {
     pub(crate) async fn run(mut self) {
         self.begin_checkpoint();
         loop {
-            let decision = self.decide();
+            let now = clock::now();
+            let (observation, decision) = self.decide(now);
             self.save();
             self.tell(&decision);
-            if matches!(decision.end, Some(End::Gone(_))) {
+            let is_gone = matches!(decision.end, Some(End::Gone(_)));
+            if !is_gone {
+                self.act(&decision);
+            }
+            // While the actions are under way.
+            self.record(observation, &decision, now);
+            if is_gone {
                 break;
             }
-            self.act(&decision);
             self.wait(&decision).await;
+        }
+        self.journal.flush(&self.context.pod(), &self.memory, clock::now());
+        if !self.context.node.config.keep_journals {
+            self.journal.remove();
         }
         self.context.forget().await;
         self.context.report(ReportKind::Gone);
     }
 
     /// Observes, notes what is observed, and decides.
-    fn decide(&mut self) -> Decision {
+    fn decide(&mut self, now: Now) -> (Observation, Decision) {
         let in_flight: BTreeSet<Action> = self.in_flight.keys().cloned().collect();
         let observation = self.world.observe(&in_flight);
-        self.note(Fact::Observed(observation.clone()));
-        lifecycle::decide(&self.context.pod(), &self.memory, &observation, &clock::now())
+        self.note(&Fact::Observed(observation.clone()), now, None);
+        let decision = lifecycle::decide(&self.context.pod(), &self.memory, &observation, &now);
+        (observation, decision)
     }
 
-    fn note(&mut self, fact: Fact) {
-        let events = self.memory.note(&self.context.pod(), &fact, &clock::now());
-        for event in events {
+    /// Takes a fact in; of a completion with the time that its action took.
+    fn note(&mut self, fact: &Fact, now: Now, took: Option<Duration>) {
+        let pod = self.context.pod();
+        self.journal.noted(fact, now, took.map(|took| took.as_nanos() as u64));
+        self.ledger.note(&pod, fact, &now);
+        for event in self.memory.note(&pod, fact, &now) {
             self.context.report_event(event);
+        }
+    }
+
+    /// Puts the round into the journal, and holds it against the invariants. A breach is a mistake of podling: it is
+    /// told as loudly as can be, and the Pod goes on.
+    fn record(&mut self, observation: Observation, decision: &Decision, now: Now) {
+        let pod = self.context.pod();
+        let violations = self.ledger.check(&pod, &observation, decision, &now);
+        self.journal.round(observation, decision, now);
+        for violation in violations {
+            self.journal.breach(&violation, now);
+            tracing::error!(pod = %pod.meta.name, journal = %self.journal.directory().display(), "{violation}");
+            if self.broken.insert(violation.number) {
+                self.context.report_event(Event {
+                    warning: true,
+                    reason: "InvariantBroken",
+                    message: format!(
+                        "{violation}. This is a mistake of podling: please report it with the journal in {}, which \
+                         `podling journal {}` shows",
+                        self.journal.directory().display(),
+                        pod.meta.name
+                    ),
+                    container: None,
+                });
+            }
+        }
+        if self.journal.is_full() {
+            self.journal.flush(&pod, &self.memory, now);
         }
     }
 
@@ -149,6 +205,7 @@ impl PodTask {
     fn begin(&self, action: Action) -> AbortHandle {
         let context = Arc::clone(&self.context);
         let performed = action.clone();
+        let begun = std::time::Instant::now();
         let task = tokio::spawn(async move { perform::perform(&context, &performed).await });
         let abort = task.abort_handle();
         let completed = self.completed.clone();
@@ -158,7 +215,7 @@ impl PodTask {
                 Err(ended) => (Err(given_up(&action, &ended)), Change::Nothing),
             };
             // The receiver lives as long as the Pod's task; without it nobody asks for the completion.
-            let _ = completed.send(Completion { action, result, change }).await;
+            let _ = completed.send(Completion { action, result, change, took: begun.elapsed() }).await;
         });
         abort
     }
@@ -174,11 +231,26 @@ impl PodTask {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            biased;
-            Some(completion) = self.completions.recv() => self.take_completion(completion),
-            Some(input) = self.inputs.recv() => self.take_input(input),
-            () = due => {}
+        tokio::pin!(due);
+        loop {
+            let journal_due_at = self.journal.due_at();
+            let journal_due = async {
+                match journal_due_at {
+                    Some(instant) => tokio::time::sleep_until(instant).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(completion) = self.completions.recv() => self.take_completion(completion),
+                Some(input) = self.inputs.recv() => self.take_input(input),
+                () = &mut due => {}
+                () = journal_due => {
+                    self.journal.flush(&self.context.pod(), &self.memory, clock::now());
+                    continue;
+                }
+            }
+            break;
         }
         while let Ok(completion) = self.completions.try_recv() {
             self.take_completion(completion);
@@ -191,15 +263,17 @@ impl PodTask {
     fn take_completion(&mut self, completion: Completion) {
         self.in_flight.remove(&completion.action);
         self.world.apply(completion.change);
-        self.note(Fact::Completed { action: completion.action, result: completion.result });
+        let fact = Fact::Completed { action: completion.action, result: completion.result };
+        self.note(&fact, clock::now(), Some(completion.took));
     }
 
     fn take_input(&mut self, input: Input) {
         match input {
-            Input::Fact(fact) => self.note(fact),
+            Input::Fact(fact) => self.note(&fact, clock::now(), None),
             Input::PodChanged(pod) => {
+                self.journal.asked(&pod);
                 self.context.set_pod(pod);
-                self.note(Fact::PodChanged);
+                self.note(&Fact::PodChanged, clock::now(), None);
             }
             Input::ContainerEnded { container, attempt, ended } => {
                 diagnose::after_exit(&self.context, &container, attempt, &ended);
