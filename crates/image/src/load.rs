@@ -7,12 +7,13 @@
 mod contents;
 
 use std::collections::HashSet;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use self::contents::Found;
-use crate::archive::Archive;
+pub(crate) use self::contents::{Found, Layer};
+use crate::archive::{Archive, Stretch};
 use crate::commit::{NewImage, NewName};
 use crate::digest::Digest;
 use crate::error::Error;
@@ -22,6 +23,20 @@ use crate::record::LayerRecord;
 use crate::reference::Reference;
 use crate::staging::Session;
 use crate::store::{Hold, Images};
+
+/// Where the archives of layers are.
+pub(crate) trait LayerSource: Sync {
+    /// The archive of `layer`, and its size where that is known before it was read.
+    fn open(&self, layer: &Layer) -> Result<(Box<dyn Read + Send>, Option<u64>), Error>;
+}
+
+impl LayerSource for Archive {
+    fn open(&self, layer: &Layer) -> Result<(Box<dyn Read + Send>, Option<u64>), Error> {
+        let stretch = self.required(&layer.name)?;
+        let bytes = Stretch::bytes(&stretch);
+        Ok((Box::new(stretch), Some(bytes)))
+    }
+}
 
 /// An image that a load brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +71,17 @@ impl Images {
     ) -> Result<Vec<Loaded>, Error> {
         let archive = Archive::open(path, session, progress)?;
         let found = contents::read(&archive, path)?;
+        self.take_in(session, progress, found, &archive)
+    }
+
+    /// Stores images whose layers `source` has.
+    pub(crate) fn take_in(
+        &self,
+        session: &Session,
+        progress: &dyn Progress,
+        found: Vec<Found>,
+        source: &dyn LayerSource,
+    ) -> Result<Vec<Loaded>, Error> {
         let mut missing = Vec::new();
         let mut seen = HashSet::new();
         let mut images = Vec::new();
@@ -71,7 +97,7 @@ impl Images {
         }
         let stop = AtomicBool::new(false);
         let work = Work { session, progress, stop: &stop };
-        let layers = ensure_layers(&work, &archive, &missing)?;
+        let layers = ensure_layers(&work, source, &missing)?;
         images
             .into_iter()
             .map(|(image, present)| self.commit_found(session, image, present, &layers))
@@ -113,15 +139,15 @@ impl Images {
 /// Unpacks layers with as many threads as there are cores. The first failure stops the others and is the one reported.
 fn ensure_layers(
     work: &Work<'_>,
-    archive: &Archive,
-    layers: &[contents::Layer],
+    source: &dyn LayerSource,
+    layers: &[Layer],
 ) -> Result<Vec<(Hold, LayerRecord)>, Error> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::with_capacity(layers.len()));
     let failure = Mutex::new(None);
     let take_layers = || {
         while let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
-            match ensure_layer(work, archive, layer) {
+            match ensure_layer(work, source, layer) {
                 Ok(pinned) => locked(&done).push(pinned),
                 Err(error) => {
                     if !work.stop.swap(true, Ordering::Relaxed) {
@@ -146,16 +172,16 @@ fn ensure_layers(
 
 fn ensure_layer(
     work: &Work<'_>,
-    archive: &Archive,
-    layer: &contents::Layer,
+    source: &dyn LayerSource,
+    layer: &Layer,
 ) -> Result<(Hold, LayerRecord), Error> {
-    let stretch = archive.required(&layer.name)?;
+    let (reader, bytes) = source.open(layer)?;
     let expected = Expected {
         diff_id: layer.expected.diff_id.clone(),
         blob: layer.expected.blob.clone(),
-        blob_bytes: layer.expected.blob_bytes.or(Some(stretch.bytes())),
+        blob_bytes: layer.expected.blob_bytes.or(bytes),
     };
-    layer::ensure(work, &expected, || Ok(stretch))
+    layer::ensure(work, &expected, || Ok(reader))
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

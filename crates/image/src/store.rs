@@ -164,10 +164,13 @@ impl Images {
 
     /// Keeps `image` from being removed for as long as the returned descriptor, or a copy of it in any process, is open.
     pub fn hold(&self, image: &Image) -> Result<Hold, Error> {
-        self.hold_file(&self.image_path(&image.id))?.ok_or_else(|| Error::NotFound {
+        let hold = self.hold_file(&self.image_path(&image.id))?.ok_or_else(|| Error::NotFound {
             name: image.reference.as_ref().map_or_else(|| image.id.to_string(), Reference::familiar),
             store: self.root.clone(),
-        })
+        })?;
+        // By its time the image used longest ago is found when room is needed; without it, it only seems older.
+        let _ = hold.0.set_modified(std::time::SystemTime::now());
+        Ok(hold)
     }
 
     pub(crate) fn image(&self, record: ImageRecord, named: Option<&RefRecord>) -> Image {

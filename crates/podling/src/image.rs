@@ -1,17 +1,20 @@
 //! `podling image`: one short function for each of its commands. What an image is, the image room knows.
 
+mod details;
 mod table;
 
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ::image::{BUILTIN_NAME, Images, PullOptions, Reference};
+use ::image::{BUILTIN_NAME, Images, Loaded, Prune, PullOptions, Reference};
 
 use crate::console::{Bars, human, print};
 use crate::exit::Code;
 use crate::failure::{Failure, chain};
 use crate::run::require_root;
+use crate::typed::image::{Engine, ImageImport, ImageInspect, ImagePrune};
 use crate::typed::{self, ListOutput};
 
 /// Why an image command failed.
@@ -36,6 +39,9 @@ pub(crate) fn perform(asked: typed::Image) -> Result<Code, Failure> {
         typed::Image::List(asked) => list(&asked),
         typed::Image::Remove(asked) => remove(&asked),
         typed::Image::Save(asked) => save(&asked),
+        typed::Image::Inspect(asked) => inspect(&asked),
+        typed::Image::Prune(asked) => prune(&asked),
+        typed::Image::ImportFrom(asked) => import(&asked),
     }
 }
 
@@ -52,13 +58,68 @@ fn load(asked: &typed::ImageLoad) -> Result<Code, Failure> {
     for path in &asked.paths {
         let loaded = images.load(path, &bars).map_err(ImageFailure::from)?;
         bars.clear();
-        for image in loaded {
-            let names: Vec<_> = image.references.iter().map(Reference::familiar).collect();
-            let what = if names.is_empty() { image.id.to_string() } else { names.join(", ") };
-            let how = if image.already_present { "was here already" } else { "loaded" };
-            print(format_args!("{what}: {how}\n"))?;
-        }
+        print_loaded(&loaded, "loaded")?;
     }
+    Ok(Code::SUCCESS)
+}
+
+fn print_loaded(loaded: &[Loaded], how: &str) -> Result<(), Failure> {
+    for image in loaded {
+        let names: Vec<_> = image.references.iter().map(Reference::familiar).collect();
+        let what = if names.is_empty() { image.id.to_string() } else { names.join(", ") };
+        let how = if image.already_present { "was here already" } else { how };
+        print(format_args!("{what}: {how}\n"))?;
+    }
+    Ok(())
+}
+
+/// Another engine's images, from its own files.
+fn import(asked: &ImageImport) -> Result<Code, Failure> {
+    let wanted = parse_all(&asked.references)?;
+    let engine = match asked.engine {
+        Engine::Docker => ::image::Engine::Docker,
+        Engine::Podman => ::image::Engine::Podman,
+    };
+    let root = asked.root.as_deref().unwrap_or(engine.default_root());
+    let images = open(&asked.directories.image_dir)?;
+    let bars = Bars::new();
+    let taken = images.take_over(engine, root, &wanted, &bars);
+    bars.clear();
+    print_loaded(&taken.map_err(ImageFailure::from)?, "imported")?;
+    Ok(Code::SUCCESS)
+}
+
+fn inspect(asked: &ImageInspect) -> Result<Code, Failure> {
+    let images = open(&asked.directories.image_dir)?;
+    let mut inspected = Vec::new();
+    for name in &asked.references {
+        inspected.push(images.inspect(name).map_err(ImageFailure::from)?);
+    }
+    match asked.output {
+        ListOutput::Table => print(details::text(&inspected))?,
+        ListOutput::Json => print(format_args!("{:#}\n", details::json(&inspected)))?,
+    }
+    Ok(Code::SUCCESS)
+}
+
+/// The built-in image stays: it would only be made again.
+fn prune(asked: &ImagePrune) -> Result<Code, Failure> {
+    let images = open(&asked.directories.image_dir)?;
+    let which = match (asked.all, asked.unused_for, asked.until_free) {
+        (true, ..) => Prune::Unused(Duration::ZERO),
+        (_, Some(age), _) => Prune::Unused(age),
+        (_, _, Some(bytes)) => Prune::UntilFree(bytes),
+        _ => Prune::Nameless,
+    };
+    let builtin = images.get(BUILTIN_NAME).map_err(ImageFailure::from)?;
+    let pruned = images.prune(which, Some(&builtin.id), asked.dry_run).map_err(ImageFailure::from)?;
+    let how = if asked.dry_run { "would be removed" } else { "removed" };
+    for image in &pruned.images {
+        let names = if image.tags.is_empty() { &image.repo_digests } else { &image.tags };
+        let what = if names.is_empty() { image.id.to_string() } else { names.join(", ") };
+        print(format_args!("{what}: {how}\n"))?;
+    }
+    print(format_args!("{} free\n", human::size(pruned.freed_bytes)))?;
     Ok(Code::SUCCESS)
 }
 

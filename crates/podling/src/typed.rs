@@ -2,6 +2,7 @@
 
 mod duration;
 pub(crate) mod image;
+pub(crate) mod image;
 mod publish;
 
 use std::ffi::OsString;
@@ -139,6 +140,12 @@ pub(crate) enum Image {
     Remove(ImageRemove),
     /// Save an image as an OCI archive
     Save(ImageSave),
+    /// Show everything that is known of images
+    Inspect(image::ImageInspect),
+    /// Remove images that nobody uses
+    Prune(image::ImagePrune),
+    /// Take over the images that Docker or Podman has on this machine, without a download
+    ImportFrom(image::ImageImport),
     /// Show everything that is known of images
     Inspect(image::ImageInspect),
     /// Remove images that nobody uses

@@ -23,20 +23,20 @@ const INDEX_DEPTH_MAX: usize = 4;
 const IMAGES_MAX: usize = 1000;
 
 /// An image in an archive.
-pub(super) struct Found {
-    pub(super) references: Vec<Reference>,
-    pub(super) config: Config,
-    pub(super) layers: Vec<Layer>,
-    pub(super) manifest: Option<Vec<u8>>,
+pub(crate) struct Found {
+    pub(crate) references: Vec<Reference>,
+    pub(crate) config: Config,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) manifest: Option<Vec<u8>>,
     /// The digest by which the archive's index calls it.
-    pub(super) target: Option<Digest>,
+    pub(crate) target: Option<Digest>,
 }
 
 /// A layer in an archive.
 #[derive(Clone)]
-pub(super) struct Layer {
-    pub(super) name: String,
-    pub(super) expected: std::sync::Arc<Expected>,
+pub(crate) struct Layer {
+    pub(crate) name: String,
+    pub(crate) expected: std::sync::Arc<Expected>,
 }
 
 /// All images of the archive at `path`.

@@ -57,11 +57,11 @@ pub(super) fn json(images: &[ImageSummary]) -> Value {
 }
 
 /// The first 12 digits of a digest, as other tools show it.
-fn short(id: &str) -> String {
+pub(super) fn short(id: &str) -> String {
     id.split(':').next_back().unwrap_or(id).chars().take(12).collect()
 }
 
-fn ago(unix_seconds: u64) -> String {
+pub(super) fn ago(unix_seconds: u64) -> String {
     let loaded_at = UNIX_EPOCH + Duration::from_secs(unix_seconds);
     match SystemTime::now().duration_since(loaded_at) {
         Ok(age) if age < Duration::from_secs(60) => "just now".to_owned(),

@@ -1,0 +1,78 @@
+//! Making room: which images go, and which never do.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod support;
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use image::{Images, Prune, Reference, Silent};
+use support::{Layer, TestImage, noise, store, tar_of};
+
+const SHARED_BYTES: usize = 200_000;
+
+fn test_image(name: &str) -> TestImage {
+    let shared = Layer::new().file("shared", &noise(SHARED_BYTES)).finish();
+    TestImage::new(name, vec![shared, Layer::new().file("own", name.as_bytes()).finish()])
+}
+
+/// Loads an image that was last used so many hours ago.
+fn load(store: &Images, folder: &Path, name: &str, hours: u64) {
+    let archive = folder.join("image.tar");
+    fs::write(&archive, tar_of(&test_image(name).docker_files())).unwrap();
+    store.load(&archive, &Silent).unwrap();
+    let record = store.root().join(format!("images/{}.json", test_image(name).id().hex()));
+    let then = SystemTime::now() - Duration::from_secs(hours * 3600);
+    File::open(record).unwrap().set_modified(then).unwrap();
+}
+
+fn pruned(store: &Images, which: Prune) -> Vec<String> {
+    let would = store.prune(which, None, true).unwrap();
+    let pruned = store.prune(which, None, false).unwrap();
+    assert_eq!(would, pruned, "a trial tells what happens");
+    pruned.images.into_iter().flat_map(|image| image.tags).collect()
+}
+
+#[test]
+fn images_go_by_age_and_never_while_they_are_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    for (name, hours) in [("new:1", 1), ("old:1", 50), ("older:1", 90), ("held:1", 100)] {
+        load(&store, folder.path(), name, hours);
+    }
+    let held = store.find(&Reference::parse("held:1").unwrap()).unwrap().unwrap();
+    let hold = store.hold(&held).unwrap();
+    assert_eq!(pruned(&store, Prune::Nameless), [""; 0]);
+    let day = Duration::from_secs(24 * 3600);
+    assert_eq!(pruned(&store, Prune::Unused(day)), ["older:1", "old:1"]);
+    drop(hold);
+    assert_eq!(pruned(&store, Prune::Unused(day)), [""; 0], "it was used just now");
+    // What two images share goes with the second.
+    let first = store.prune(Prune::Unused(Duration::from_secs(60)), None, false).unwrap();
+    assert!(first.images.len() == 1 && first.freed_bytes < SHARED_BYTES as u64, "{first:?}");
+    assert_eq!(pruned(&store, Prune::UntilFree(1)), [""; 0]);
+    let rest = store.prune(Prune::UntilFree(u64::MAX), None, false).unwrap();
+    assert!(rest.images.len() == 1 && rest.freed_bytes > SHARED_BYTES as u64, "{rest:?}");
+    assert_eq!(store.list().unwrap(), []);
+}
+
+#[test]
+fn a_tag_that_moved_leaves_an_image_that_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    load(&store, folder.path(), "app:1", 0);
+    let archive = folder.path().join("other.tar");
+    let mut other = test_image("other");
+    other.name = "app:1".to_owned();
+    fs::write(&archive, tar_of(&other.docker_files())).unwrap();
+    store.load(&archive, &Silent).unwrap();
+    assert_eq!(store.list().unwrap().len(), 2);
+    let inspected = store.inspect(test_image("app:1").id().as_str()).unwrap();
+    assert_eq!((inspected.summary.tags.len(), inspected.layers.len()), (0, 2));
+    assert!(inspected.layers[0].unpacked_bytes as usize >= SHARED_BYTES);
+    let pruned = store.prune(Prune::Nameless, None, false).unwrap();
+    assert_eq!(pruned.images.iter().map(|image| &image.id).collect::<Vec<_>>(), [&test_image("app:1").id()]);
+    assert_eq!(store.list().unwrap().len(), 1);
+}
