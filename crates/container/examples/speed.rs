@@ -3,6 +3,7 @@
 //! `cargo run --release -p container --example speed [ROUNDS]`, as root.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use container::{ContainerRequest, ExecRequest, ExecStdio, ExecStreams, LogConfig, Rootfs, RuntimeHandler};
@@ -58,11 +59,11 @@ async fn one(directory: &std::path::Path, round: usize, times: &mut Times) -> (u
         key: "sandbox/0".into(),
         hostname: "speed".into(),
         shm_size_bytes: 64 << 20,
+        netns: Some(Arc::new(linux::netns::create().expect("a network namespace"))),
         first_containers: vec!["a".into(), "b".into()],
         ..Default::default()
     };
-    let sandbox = step(times, "2 create_sandbox", shim.create_sandbox(&spec)).await.expect("namespaces");
-    step(times, "2 furnish_sandbox", shim.furnish_sandbox(&spec)).await.expect("a sandbox");
+    let sandbox = step(times, "2 create_sandbox", shim.create_sandbox(spec)).await.expect("a sandbox");
     let starting = Instant::now();
     let (a, b) = tokio::join!(
         shim.start_container(request(directory, &pod_dir, "a/0")),
@@ -94,7 +95,6 @@ async fn one(directory: &std::path::Path, round: usize, times: &mut Times) -> (u
     // The shim lets go of what it does not need while it waits.
     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     let memory = (pss(shim.pid()), pss(sandbox.pause_pid));
-    drop(sandbox);
     step(times, "8 teardown", shim.shutdown()).await.expect("nothing left");
     memory
 }

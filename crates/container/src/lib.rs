@@ -22,4 +22,4 @@ pub use request::{
     ContainerRequest, Exec, ExecRequest, ExecStdio, ExecStreams, Key, Rootfs, RuntimeHandler, Sandbox,
     SandboxSpec, ShimConfig, Started,
 };
-pub use shim::{ContainerState, Shim, ShimEvent, ShimState, recorded_exits};
+pub use shim::{ContainerState, Shim, ShimEvent, ShimState, recorded_exits, warm_up};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use oci_spec::runtime::{LinuxResources, Process, Spec};
 
@@ -27,14 +28,14 @@ pub struct ShimConfig {
 pub struct SandboxSpec {
     /// The action's key, like `sandbox/0`.
     pub key: Key,
-    /// The host name in the Pod's UTS namespace. Not set with `host_network`, as in Kubernetes.
+    /// The host name in the Pod's UTS namespace. Not set on the machine's network, as in Kubernetes.
     pub hostname: String,
     /// The NIS domain name, if any.
     pub domainname: Option<String>,
     /// Whether pause is PID 1 of one PID namespace for all containers.
     pub share_process_namespace: bool,
-    /// Whether the Pod uses the machine's network (and UTS) namespace.
-    pub host_network: bool,
+    /// The Pod's network namespace, which pause then holds. None: the machine's, with its UTS namespace (hostNetwork).
+    pub netns: Option<Arc<OwnedFd>>,
     /// Whether the Pod uses the machine's IPC namespace.
     pub host_ipc: bool,
     /// Whether containers use the machine's PID namespace.
@@ -51,13 +52,11 @@ pub struct SandboxSpec {
     pub first_containers: Vec<String>,
 }
 
-/// The namespaces of a sandbox; it stands when it has been furnished.
-#[derive(Debug)]
+/// A sandbox that stands.
+#[derive(Clone, Copy, Debug)]
 pub struct Sandbox {
     /// The pid of pause on the host.
     pub pause_pid: i32,
-    /// The Pod's network namespace; the machine's with `host_network`.
-    pub netns: OwnedFd,
     /// When it was made.
     pub created_at: UnixNanos,
 }

@@ -4,6 +4,8 @@
 
 mod pod;
 
+use std::sync::Arc;
+
 use container::{ContainerState, Error, Shim, ShimEvent, StartErrorKind, recorded_exits};
 use pod::{Pod, change, is_alive};
 use serde_json::json;
@@ -198,9 +200,13 @@ async fn the_death_of_pause_is_told() {
         "{event:?}"
     );
     // A new one can be made.
-    let again =
-        container::SandboxSpec { key: "sandbox/1".into(), hostname: "again".into(), ..Default::default() };
-    pod.sandbox(&again).await;
+    let again = container::SandboxSpec {
+        key: "sandbox/1".into(),
+        hostname: "again".into(),
+        netns: Some(Arc::new(linux::netns::create().unwrap())),
+        ..Default::default()
+    };
+    pod.shim.create_sandbox(again).await.unwrap();
     let mut request = pod.script("a/0", "hostname");
     change(&mut request, |spec| {
         spec["mounts"].as_array_mut().unwrap().pop();
@@ -228,6 +234,7 @@ async fn memory_volumes_outlive_the_sandbox() {
             mode: 0o777,
             gid: None,
         }],
+        netns: Some(Arc::new(linux::netns::create().unwrap())),
         ..Default::default()
     };
     let with_mounts = |pod: &Pod, key: &str, script: &str| {
@@ -245,11 +252,11 @@ async fn memory_volumes_outlive_the_sandbox() {
         });
         request
     };
-    pod.sandbox(&sandbox("sandbox/0")).await;
+    pod.shim.create_sandbox(sandbox("sandbox/0")).await.unwrap();
     let request = with_mounts(&pod, "a/0", "echo kept > /cache/file; echo lost > /dev/shm/file");
     pod.run_request(request).await;
     pod.shim.stop_sandbox().await.unwrap();
-    pod.sandbox(&sandbox("sandbox/1")).await;
+    pod.shim.create_sandbox(sandbox("sandbox/1")).await.unwrap();
     let request = with_mounts(&pod, "a/1", "cat /cache/file; ls /dev/shm");
     let (_, output) = pod.run_request(request).await;
     assert_eq!(output, "kept\n");

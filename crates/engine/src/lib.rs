@@ -26,6 +26,7 @@ mod signals;
 mod spec;
 mod termination;
 
+pub use container::warm_up;
 pub use control_plane::{ControlPlane, PodChange, Report, ReportKind};
 pub use network::NetworkError;
 pub use node::{Node, NodeConfig, NodeError, Publish};

@@ -8,11 +8,12 @@ use network::{AttachRequest, Attachment, HostPort, Network, NetworkConfig};
 
 use crate::node::{NodeConfig, Publish};
 
-/// The network of a node; a node whose Pods all use the host's never opens it.
+/// The network of a node; a node whose Pods all use the host's never opens it. All clones are of one network.
+#[derive(Clone)]
 pub(crate) struct NodeNetwork {
     run_dir: std::path::PathBuf,
     publish: Vec<Publish>,
-    opened: Mutex<Option<Arc<Network>>>,
+    opened: Arc<Mutex<Option<Arc<Network>>>>,
 }
 
 /// Why the network refused; several reasons when several things could not be removed.
@@ -34,16 +35,17 @@ impl NodeNetwork {
         NodeNetwork {
             run_dir: config.run_dir.clone(),
             publish: config.publish.clone(),
-            opened: Mutex::new(None),
+            opened: Arc::default(),
         }
     }
 
     /// Gives a Pod its address and its host ports.
     pub(crate) async fn attach(&self, pod: &Pod, netns: Arc<OwnedFd>) -> Result<Attachment, NetworkError> {
-        let network = self.open()?;
+        let node = self.clone();
         let pod_uid = pod.meta.uid.clone();
         let host_ports = self.host_ports(pod);
         blocking(move || {
+            let network = node.open()?;
             let request = AttachRequest { pod_uid: &pod_uid, netns: netns.as_fd(), host_ports };
             Ok(network.attach(&request)?)
         })

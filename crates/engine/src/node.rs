@@ -58,9 +58,15 @@ pub(crate) struct NodeShared {
     pub(crate) policy: Policy,
     pub(crate) network: crate::network::NodeNetwork,
     memory_bytes: OnceLock<u64>,
+    cores: OnceLock<i64>,
 }
 
 impl NodeShared {
+    /// Processors that the machine gives; asking reads the caller's cgroup.
+    pub(crate) fn cores(&self) -> i64 {
+        *self.cores.get_or_init(|| std::thread::available_parallelism().map_or(1, |cores| cores.get() as i64))
+    }
+
     /// Memory of the machine.
     pub(crate) fn memory_bytes(&self) -> u64 {
         *self.memory_bytes.get_or_init(|| {
@@ -85,6 +91,7 @@ impl Node {
             images,
             policy: Policy::default(),
             memory_bytes: OnceLock::new(),
+            cores: OnceLock::new(),
         });
         let pods = tokio::spawn(work(Arc::clone(&shared)));
         Ok(Node { shared, pods })

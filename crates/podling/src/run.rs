@@ -54,6 +54,8 @@ fn tell_failure(failure: &Failure, clock: Clock) -> std::io::Result<()> {
 }
 
 fn run(asked: typed::Run, clock: Clock) -> Result<Code, Failure> {
+    // While the manifest is read. Without the thread, the first Pod waits for it.
+    let _ = std::thread::Builder::new().name("warm-up".to_owned()).spawn(engine::warm_up);
     let input = input::read(&asked.files)?;
     if !asked.publish.is_empty() && input.pods.len() != 1 {
         return Err(Failure::PublishNeedsOnePod { count: input.pods.len() });

@@ -247,7 +247,7 @@ pub struct CapabilitySets {
 /// A Pod's sandbox, ready to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxPlan {
-    /// Namespaces that pause holds.
+    /// Namespaces that are made with pause; it also holds the network namespace that it is given.
     pub new_namespaces: CloneFlags,
     /// The host name, in a UTS namespace of the Pod's own.
     pub hostname: Option<String>,
@@ -255,11 +255,6 @@ pub struct SandboxPlan {
     pub domainname: Option<String>,
     /// Sysctls of the Pod's namespaces.
     pub sysctls: Vec<(String, String)>,
-}
-
-/// What the containers of a Pod share besides its namespaces.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FurniturePlan {
     /// Limits of the Pod's cgroup.
     pub limits: Limits,
     /// Cgroups that containers will be started in, made now because there is time.

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{ContainerPlan, ExternalPlan, FurniturePlan, ProcessPlan, SandboxPlan};
+use crate::plan::{ContainerPlan, ExternalPlan, ProcessPlan, SandboxPlan};
 
 /// The version that [`Request::Hello`] carries. Enum variants are only ever appended.
 pub const VERSION: u32 = 1;
@@ -33,20 +33,13 @@ pub enum Request {
         /// [`VERSION`] of the daemon.
         version: u32,
     },
-    /// Make the Pod's namespaces and start pause in them. The answer comes when the namespaces are there, so that
-    /// they can be worked on while pause becomes what it is; whether it did is told by [`Request::FurnishSandbox`].
+    /// Start pause, which holds the Pod's namespaces, and make the Pod's cgroup and tmpfs. Beside it travel the program
+    /// of pause and, unless it is the machine's, the network namespace.
     CreateSandbox {
         /// The action's key.
         key: String,
         /// What to make.
         plan: Box<SandboxPlan>,
-    },
-    /// Make the Pod's cgroup and its tmpfs, and wait for pause. Before it, no container can be started.
-    FurnishSandbox {
-        /// The sandbox's key.
-        key: String,
-        /// What to make.
-        plan: Box<FurniturePlan>,
     },
     /// Make a container and execute its program.
     StartContainer {
@@ -138,7 +131,7 @@ pub enum Reply {
         /// The Pod's cgroup.
         cgroup: String,
     },
-    /// To CreateSandbox. The network namespace travels beside it.
+    /// To CreateSandbox.
     Sandbox {
         /// The pid of pause.
         pause_pid: i32,

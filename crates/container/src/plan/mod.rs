@@ -20,8 +20,8 @@ use oci_spec::runtime::{
     Linux, LinuxDevice, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, Mount, Spec,
 };
 use shim::plan::{
-    ContainerPlan, Device, DeviceAccess, DeviceKind, FurniturePlan, JoinedNamespace, NamespaceOwner,
-    Operation, Overlay, SandboxPlan,
+    ContainerPlan, Device, DeviceAccess, DeviceKind, JoinedNamespace, NamespaceOwner, Operation, Overlay,
+    SandboxPlan,
 };
 
 use crate::devices::{self, Allowlist};
@@ -88,14 +88,15 @@ pub fn container(request: &ContainerRequest, context: &Context<'_>) -> Result<Co
 }
 
 /// Plans a sandbox. The error names a sysctl that is not its own to set.
-pub fn sandbox(spec: &SandboxSpec) -> Result<SandboxPlan, SysctlError> {
-    let own = OwnNamespaces { network: !spec.host_network, ipc: !spec.host_ipc, uts: !spec.host_network };
+pub fn sandbox(spec: &SandboxSpec, pod_cgroup: &str) -> Result<SandboxPlan, SysctlError> {
+    let is_own_network = spec.netns.is_some();
+    let own = OwnNamespaces { network: is_own_network, ipc: !spec.host_ipc, uts: is_own_network };
     for name in spec.sysctls.keys() {
         sysctls::check(name, own)?;
     }
     let mut new_namespaces = 0;
     let own = [
-        (!spec.host_network, clone::NEW_NETWORK | clone::NEW_UTS),
+        (is_own_network, clone::NEW_UTS),
         (!spec.host_ipc, clone::NEW_IPC),
         (spec.share_process_namespace && !spec.host_pid, clone::NEW_PID),
     ];
@@ -104,16 +105,6 @@ pub fn sandbox(spec: &SandboxSpec) -> Result<SandboxPlan, SysctlError> {
             new_namespaces |= kinds;
         }
     }
-    Ok(SandboxPlan {
-        new_namespaces,
-        hostname: (!spec.host_network && !spec.hostname.is_empty()).then(|| spec.hostname.clone()),
-        domainname: spec.domainname.clone().filter(|_| !spec.host_network),
-        sysctls: spec.sysctls.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-    })
-}
-
-/// Plans what the containers of a sandbox share besides its namespaces.
-pub fn furniture(spec: &SandboxSpec, pod_cgroup: &str) -> FurniturePlan {
     // POSIX shared memory belongs to the sandbox, as its IPC namespace does.
     let shm = (!spec.host_ipc && spec.shm_size_bytes > 0).then(|| crate::TmpfsMount {
         path: PathBuf::from("shm"),
@@ -121,12 +112,16 @@ pub fn furniture(spec: &SandboxSpec, pod_cgroup: &str) -> FurniturePlan {
         mode: 0o1777,
         gid: None,
     });
-    FurniturePlan {
+    Ok(SandboxPlan {
+        new_namespaces,
+        hostname: (is_own_network && !spec.hostname.is_empty()).then(|| spec.hostname.clone()),
+        domainname: spec.domainname.clone().filter(|_| is_own_network),
+        sysctls: spec.sysctls.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
         limits: spec.resources.as_ref().map(limits::from_resources).unwrap_or_default(),
         cgroups: spec.first_containers.iter().map(|name| container_cgroup(pod_cgroup, name)).collect(),
         shm,
         volumes: spec.tmpfs.clone(),
-    }
+    })
 }
 
 /// Which namespaces are made and which are joined. Those that a Pod's containers share are the sandbox's.

@@ -1,6 +1,7 @@
 //! Plans, without root: what an OCI spec becomes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use linux::mount as attributes;
 use serde_json::{Value, json};
@@ -211,11 +212,17 @@ fn the_bundle_names_the_sandboxs_namespaces_by_path() {
 
 #[test]
 fn a_host_network_sandbox_leaves_the_hosts_name_alone() {
-    let spec = SandboxSpec { hostname: "pod".into(), host_network: true, ..SandboxSpec::default() };
-    let plan = sandbox(&spec).unwrap();
+    let spec = SandboxSpec { hostname: "pod".into(), netns: None, ..SandboxSpec::default() };
+    let plan = sandbox(&spec, "/pod").unwrap();
     assert_eq!((plan.new_namespaces, plan.hostname), (clone::NEW_IPC, None));
-    let spec =
-        SandboxSpec { hostname: "pod".into(), share_process_namespace: true, ..SandboxSpec::default() };
-    let plan = sandbox(&spec).unwrap();
-    assert_eq!(plan.new_namespaces, clone::NEW_NETWORK | clone::NEW_UTS | clone::NEW_IPC | clone::NEW_PID);
+    let spec = SandboxSpec {
+        hostname: "pod".into(),
+        netns: Some(Arc::new(linux::netns::current().unwrap())),
+        share_process_namespace: true,
+        first_containers: vec!["web".into()],
+        ..SandboxSpec::default()
+    };
+    let plan = sandbox(&spec, "/pod").unwrap();
+    assert_eq!(plan.new_namespaces, clone::NEW_UTS | clone::NEW_IPC | clone::NEW_PID);
+    assert_eq!((plan.hostname.as_deref(), plan.cgroups.as_slice()), (Some("pod"), &["/pod/web".into()][..]));
 }

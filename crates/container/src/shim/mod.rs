@@ -10,7 +10,7 @@ mod programs;
 mod spawn;
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -18,8 +18,9 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use shim::protocol::{Reply, Request, SandboxState, State, VERSION};
 use tokio::sync::mpsc;
 
+use crate::capabilities;
 use crate::plan::{self, Context, bundle};
-use crate::seccomp::FilterCache;
+use crate::seccomp::{self, FilterCache};
 use crate::{
     ContainerRequest, Error, Exec, ExecRequest, ExecStdio, ExecStreams, Exit, Key, RuntimeHandler, Sandbox,
     SandboxSpec, ShimConfig, Started, UnixNanos,
@@ -74,6 +75,14 @@ pub struct Shim {
     sandbox: Arc<Mutex<Option<SandboxState>>>,
 }
 
+/// Makes now, in a thread that has time, what the first Pod of this process would otherwise wait for: the programs of shim
+/// and pause in memory, and the filter of the default seccomp profile. What fails here fails again where it is needed.
+pub fn warm_up() {
+    let _ = programs::shim();
+    let _ = programs::pause();
+    let _ = FILTERS.filter(&seccomp::runtime_default(&capabilities::default_set()));
+}
+
 /// The exits that a shim recorded in `pod_dir`, for a shim that is gone.
 pub fn recorded_exits(pod_dir: &Path) -> std::io::Result<BTreeMap<Key, Exit>> {
     Ok(shim::exits::read(pod_dir)?.into_iter().collect())
@@ -112,33 +121,30 @@ impl Shim {
         self.connection.pid()
     }
 
-    /// Makes the Pod's namespaces and starts pause in them. Its network may be set up from here on; containers can be
-    /// started when [`Shim::furnish_sandbox`] has made the rest.
-    pub async fn create_sandbox(&self, sandbox: &SandboxSpec) -> Result<Sandbox, Error> {
-        let plan = plan::sandbox(sandbox)
+    /// Starts pause, which holds the Pod's namespaces, and makes what containers share besides them.
+    pub async fn create_sandbox(&self, sandbox: SandboxSpec) -> Result<Sandbox, Error> {
+        let plan = plan::sandbox(&sandbox, &self.cgroup)
             .map_err(|error| Error::Spec { key: sandbox.key.clone(), reason: error.to_string() })?;
-        let pause = programs::pause().and_then(|pause| pause.try_clone_to_owned()).map_err(|source| {
-            Error::Shim { attempt: "pass pause to", pod_dir: self.connection.pod_dir().to_owned(), source }
+        let beside = [Some(programs::pause()), sandbox.netns.as_ref().map(|netns| Ok(netns.as_fd()))];
+        let pass = |descriptor: std::io::Result<BorrowedFd<'_>>| descriptor?.try_clone_to_owned();
+        let beside: Result<Vec<_>, _> = beside.into_iter().flatten().map(pass).collect();
+        let beside = beside.map_err(|source| Error::Shim {
+            attempt: "pass pause and a namespace to",
+            pod_dir: self.connection.pod_dir().to_owned(),
+            source,
         })?;
         let request = Request::CreateSandbox { key: sandbox.key.clone(), plan: Box::new(plan) };
-        let (reply, mut descriptors) = self.connection.ask(request, vec![pause]).await?;
-        let (Reply::Sandbox { pause_pid, created_at }, Some(netns)) = (reply, descriptors.pop()) else {
+        let (Reply::Sandbox { pause_pid, created_at }, _) = self.connection.ask(request, beside).await?
+        else {
             return Err(self.connection.nonsense("CreateSandbox"));
         };
         *self.lock_sandbox() = Some(SandboxState {
-            key: sandbox.key.clone(),
+            key: sandbox.key,
             pause_pid,
             created_at,
             shares_processes: sandbox.share_process_namespace && !sandbox.host_pid,
         });
-        Ok(Sandbox { pause_pid, netns, created_at })
-    }
-
-    /// Makes the Pod's cgroup and its tmpfs, and waits until pause runs.
-    pub async fn furnish_sandbox(&self, sandbox: &SandboxSpec) -> Result<(), Error> {
-        let plan = Box::new(plan::furniture(sandbox, &self.cgroup));
-        let request = Request::FurnishSandbox { key: sandbox.key.clone(), plan };
-        self.connection.ask(request, Vec::new()).await.map(drop)
+        Ok(Sandbox { pause_pid, created_at })
     }
 
     /// Creates a container and executes its program.

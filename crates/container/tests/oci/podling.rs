@@ -3,6 +3,7 @@
 //! Dropping the Pod ends everything of it, also when the test fails.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use container::{
@@ -46,7 +47,8 @@ impl Pod {
         let sandbox = SandboxSpec {
             key: "sandbox/0".to_owned(),
             hostname: spec.hostname().clone().unwrap_or_default(),
-            host_network: shares(LinuxNamespaceType::Network),
+            netns: (!shares(LinuxNamespaceType::Network))
+                .then(|| Arc::new(linux::netns::create().expect("a network namespace"))),
             shm_size_bytes: 64 << 20,
             ..SandboxSpec::default()
         };
@@ -60,11 +62,7 @@ impl Pod {
             handler: RuntimeHandler::Podling,
             tty: false,
         };
-        pod.call(|shim| async move {
-            shim.create_sandbox(&sandbox).await?;
-            shim.furnish_sandbox(&sandbox).await
-        })
-        .expect("the sandbox stands");
+        pod.call(|shim| async move { shim.create_sandbox(sandbox).await }).expect("the sandbox stands");
         pod
     }
 

@@ -12,6 +12,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -79,18 +80,12 @@ impl Pod {
             key: "sandbox/0".into(),
             hostname: "testpod".into(),
             shm_size_bytes: 64 << 20,
+            netns: Some(Arc::new(linux::netns::create().unwrap())),
             ..SandboxSpec::default()
         };
         change(&mut spec);
-        let sandbox = pod.sandbox(&spec).await;
+        let sandbox = pod.shim.create_sandbox(spec).await.unwrap();
         (pod, sandbox)
-    }
-
-    /// Makes a sandbox that stands.
-    pub async fn sandbox(&self, spec: &SandboxSpec) -> Sandbox {
-        let sandbox = self.shim.create_sandbox(spec).await.unwrap();
-        self.shim.furnish_sandbox(spec).await.unwrap();
-        sandbox
     }
 
     pub fn pod_dir(&self) -> PathBuf {

@@ -90,7 +90,7 @@ fn variables(
     pod: &Pod,
     container: &Container,
 ) -> Result<BTreeMap<String, String>, Failure> {
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as i64);
+    let cores = context.node.cores();
     let downward = DownwardApi {
         pod_ips: context.prepared().pod_ips.clone(),
         host_ip: context.node.network.host_ip(),

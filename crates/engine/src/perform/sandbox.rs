@@ -27,41 +27,55 @@ async fn create_and_attach(context: &Arc<PodContext>, attempt: u32) -> Result<Ve
     let pod = context.pod();
     let refused = |error: &dyn std::error::Error| failed(Reason::FailedCreatePodSandBox, chain(error));
     let begun = clock::now().boot_nanos;
-    let shim = context.shim().await.map_err(|error| refused(&error))?;
-    context.report_step("shim", begun);
+    let shim = async {
+        let shim = context.shim().await.map_err(|error| refused(&error))?;
+        context.report_step("shim", begun);
+        Ok(shim)
+    };
+    let (shim, netns) = tokio::join!(shim, network_namespace(&pod));
+    let (shim, netns) = (shim?, netns?);
+    context.prepared().netns.clone_from(&netns);
+    let spec = sandbox_spec(context, &pod, attempt, netns.clone())?;
 
+    // The network is made in its namespace while pause enters it. Neither is given up half-way because the other failed.
     let begun = clock::now().boot_nanos;
-    let spec = sandbox_spec(context, &pod, attempt)?;
-    let sandbox = shim.create_sandbox(&spec).await.map_err(|error| refused(&error))?;
-    context.report_step("namespaces", begun);
-
-    let begun = clock::now().boot_nanos;
-    let netns: Arc<OwnedFd> = Arc::new(sandbox.netns);
-    context.prepared().netns = Some(Arc::clone(&netns));
-    let furnish = async {
-        shim.furnish_sandbox(&spec).await.map_err(|error| refused(&error))?;
-        context.report_step("pause and cgroups", begun);
+    let pause = async {
+        shim.create_sandbox(spec).await.map_err(|error| refused(&error))?;
+        context.report_step("namespaces, cgroups and pause", begun);
         Ok(())
     };
-    let attach = async {
+    let network = async {
         let pod_ips = attach(context, &pod, netns).await?;
         let name = crate::names::of(&pod).map_err(|error| refused(&error))?;
         crate::names::write(context, &pod, &name, &pod_ips).map_err(|error| refused(&error))?;
         context.report_step("network", begun);
         Ok(pod_ips)
     };
-    // Neither is given up half-way because the other failed.
-    let (pod_ips, furnished) = tokio::join!(attach, furnish);
-    furnished?;
+    let (pod_ips, stands) = tokio::join!(network, pause);
+    stands?;
     let pod_ips = pod_ips?;
     context.prepared().pod_ips.clone_from(&pod_ips);
     Ok(pod_ips)
 }
 
-async fn attach(context: &PodContext, pod: &Pod, netns: Arc<OwnedFd>) -> Result<Vec<String>, Failure> {
+/// A network namespace of the Pod's own, unless it uses the machine's.
+async fn network_namespace(pod: &Pod) -> Result<Option<Arc<OwnedFd>>, Failure> {
     if pod.spec.host_network {
-        return Ok(vec![context.node.network.host_ip()]);
+        return Ok(None);
     }
+    let failure = |error: &dyn std::fmt::Display| {
+        failed(Reason::FailedCreatePodSandBox, format!("cannot make a network namespace: {error}"))
+    };
+    let made = tokio::task::spawn_blocking(linux::netns::create).await.map_err(|error| failure(&error))?;
+    made.map(|netns| Some(Arc::new(netns))).map_err(|error| failure(&error))
+}
+
+async fn attach(
+    context: &PodContext,
+    pod: &Pod,
+    netns: Option<Arc<OwnedFd>>,
+) -> Result<Vec<String>, Failure> {
+    let Some(netns) = netns else { return Ok(vec![context.node.network.host_ip()]) };
     let refused = |error: &dyn std::error::Error| failed(Reason::FailedCreatePodSandBox, chain(error));
     let attachment = context.node.network.attach(pod, netns).await.map_err(|error| refused(&error))?;
     for warning in &attachment.warnings {
@@ -71,7 +85,12 @@ async fn attach(context: &PodContext, pod: &Pod, netns: Arc<OwnedFd>) -> Result<
     Ok(attachment.addresses.iter().map(ToString::to_string).collect())
 }
 
-fn sandbox_spec(context: &PodContext, pod: &Pod, attempt: u32) -> Result<SandboxSpec, Failure> {
+fn sandbox_spec(
+    context: &PodContext,
+    pod: &Pod,
+    attempt: u32,
+    netns: Option<Arc<OwnedFd>>,
+) -> Result<SandboxSpec, Failure> {
     let refused = |error: &dyn std::error::Error| failed(Reason::FailedCreatePodSandBox, chain(error));
     let name =
         crate::names::of(pod).map_err(|error| stuck(Reason::FailedCreatePodSandBox, error.to_string()))?;
@@ -80,7 +99,7 @@ fn sandbox_spec(context: &PodContext, pod: &Pod, attempt: u32) -> Result<Sandbox
         hostname: name.kernel,
         domainname: None,
         share_process_namespace: pod.spec.share_process_namespace,
-        host_network: pod.spec.host_network,
+        netns,
         host_ipc: pod.spec.host_ipc,
         host_pid: pod.spec.host_pid,
         sysctls: pod.spec.security_context.sysctls.iter().cloned().collect(),

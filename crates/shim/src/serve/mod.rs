@@ -38,7 +38,7 @@ use rustix::process::DumpableBehavior;
 use rustix::time::Timespec;
 
 use crate::execute::Proc;
-use crate::protocol::{Exit, Message, StartError};
+use crate::protocol::{Exit, Message};
 use connection::Connection;
 use container::Container;
 use output::Output;
@@ -87,8 +87,6 @@ struct Shim {
     next_token: u64,
     connections: BTreeMap<u64, Connection>,
     births: BTreeMap<u64, Birth>,
-    /// Why the last sandbox did not come to stand, until somebody was told.
-    failed_sandbox: Option<(String, StartError)>,
     outputs: BTreeMap<u64, Output>,
     sandbox: Option<Sandbox>,
     /// Where memory volumes are mounted: they end with the shim's mount namespace.
@@ -158,7 +156,6 @@ impl Shim {
             next_token: 0,
             connections: BTreeMap::new(),
             births: BTreeMap::new(),
-            failed_sandbox: None,
             outputs: BTreeMap::new(),
             sandbox: None,
             memory_volumes: Vec::new(),

@@ -97,8 +97,7 @@ impl Shim {
         }
         match request {
             Request::Hello { version } => self.greet(caller, version),
-            Request::CreateSandbox { key, plan } => self.create_sandbox(key, *plan, descriptors.pop()),
-            Request::FurnishSandbox { key, plan } => self.furnish_sandbox(caller, &key, &plan),
+            Request::CreateSandbox { key, plan } => self.create_sandbox(caller, key, *plan, descriptors),
             Request::StartContainer { key, plan } => self.start_container(caller, key, *plan),
             Request::StartExternal { key, plan } => self.start_external(caller, key, *plan),
             Request::Exec { container, key, process, streams } => {

@@ -15,7 +15,7 @@ use super::requests::{Answer, Caller, refusal};
 use super::start::Birth;
 use super::{Role, Shim, time};
 use crate::execute::{Attempt, Report, Reporter, failure, report_channel, tmpfs};
-use crate::plan::{FurniturePlan, SandboxPlan};
+use crate::plan::SandboxPlan;
 use crate::protocol::{Reply, StartError, StartErrorKind, Step, TmpfsMount, UnixNanos};
 
 /// The sandbox that stands or is being made.
@@ -25,7 +25,6 @@ pub(super) struct Sandbox {
     pub(super) pid: i32,
     /// Pause, and by it the namespaces it holds.
     pub(super) pidfd: OwnedFd,
-    pub(super) netns: OwnedFd,
     pub(super) created_at: UnixNanos,
     /// Whether containers share pause's PID namespace.
     pub(super) shares_processes: bool,
@@ -42,83 +41,60 @@ pub(super) fn enter_own_mount_namespace(single: SingleThreaded) -> io::Result<()
 }
 
 impl Shim {
-    /// Makes the namespaces, and pause in them from the program in `pause`.
+    /// Starts pause in the Pod's namespaces. `descriptors`: the program of pause, and the network namespace.
     pub(super) fn create_sandbox(
         &mut self,
+        caller: Caller,
         key: String,
         plan: SandboxPlan,
-        pause: Option<OwnedFd>,
+        descriptors: Vec<OwnedFd>,
     ) -> Answer {
         if let Some(sandbox) = &self.sandbox {
             if sandbox.key != key {
                 let message = format!("the sandbox {} stands already", sandbox.key);
                 return Err(refusal(StartErrorKind::Conflict, message));
             }
+            if let Some(birth) = self.births.values_mut().find(|birth| birth.role == Role::Pause) {
+                birth.callers.push(caller);
+                return Ok(None);
+            }
             return self.sandbox_reply().map(Some);
         }
-        let pause = pause.ok_or_else(|| {
+        let mut descriptors = descriptors.into_iter();
+        let pause = descriptors.next().ok_or_else(|| {
             refusal(StartErrorKind::Setup, "the program of pause did not come with the request".to_owned())
         })?;
+        let netns = descriptors.next();
         let (channel, reporter) =
             report_channel().attempt(Step::Namespaces, || "make a report channel".to_owned())?;
         let cloned = clone::clone3(self.single, plan.new_namespaces, None)
             .attempt(Step::Namespaces, || "make the namespaces of the Pod".to_owned())?;
         let (pid, pidfd) = match cloned {
-            Cloned::Child => become_pause(&plan, &pause, &reporter, self),
+            Cloned::Child => become_pause(&plan, &pause, netns.as_ref(), &reporter, self),
             Cloned::Parent { pid, pidfd } => (pid, pidfd),
         };
         drop(reporter);
         self.processes.insert(pid, Role::Pause);
-        let netns = self
-            .proc
-            .namespace(pid, "net")
-            .attempt(Step::Namespaces, || "open the network namespace of the Pod".to_owned())?;
-        self.failed_sandbox = None;
         self.sandbox = Some(Sandbox {
             key,
             pid,
             pidfd,
-            netns,
             created_at: time::now(),
             shares_processes: plan.new_namespaces & clone::NEW_PID != 0,
             shm: None,
             stopping: false,
         });
-        self.add_birth(channel, Birth::of_pause(pid))?;
-        self.sandbox_reply().map(Some)
-    }
-
-    /// Makes what the containers share, while pause becomes what it is; answered when both are done.
-    pub(super) fn furnish_sandbox(&mut self, caller: Caller, key: &str, plan: &FurniturePlan) -> Answer {
-        if self.sandbox.as_ref().is_none_or(|sandbox| sandbox.key != key) {
-            let failed = self.failed_sandbox.take().filter(|(failed, _)| failed == key);
-            return Err(failed.map_or_else(
-                || refusal(StartErrorKind::Setup, format!("there is no sandbox {key}")),
-                |(_, failure)| failure,
-            ));
-        }
-        if let Err(failure) = self.furnish(plan) {
+        // On this side while the other one becomes pause.
+        if let Err(failure) = self.furnish(&plan) {
             self.abandon_sandbox();
             return Err(failure);
         }
-        match self.births.values_mut().find(|birth| birth.role == Role::Pause) {
-            Some(birth) => {
-                birth.callers.push(caller);
-                Ok(None)
-            }
-            None => Ok(super::requests::done(())),
-        }
+        self.add_birth(channel, Birth::new(pid, Role::Pause, caller))?;
+        Ok(None)
     }
 
-    /// Pause could not become what it should: told to who waits for it, or else to who asks next.
-    pub(super) fn sandbox_failed(&mut self, pid: i32, failure: &StartError) {
-        self.processes.remove(&pid);
-        if let Some(sandbox) = self.drop_sandbox() {
-            self.failed_sandbox = Some((sandbox.key, failure.clone()));
-        }
-    }
-
-    fn furnish(&mut self, plan: &FurniturePlan) -> Result<(), StartError> {
+    /// Makes the cgroups and mounts the Pod's tmpfs.
+    fn furnish(&mut self, plan: &SandboxPlan) -> Result<(), StartError> {
         self.make_cgroups(plan)?;
         for volume in &plan.volumes {
             if !self.memory_volumes.contains(&volume.path) {
@@ -126,8 +102,7 @@ impl Shim {
                 self.memory_volumes.push(volume.path.clone());
             }
         }
-        let stands = self.sandbox.as_ref().is_some_and(|sandbox| sandbox.shm.is_some());
-        let Some(shm) = plan.shm.as_ref().filter(|_| !stands) else { return Ok(()) };
+        let Some(shm) = &plan.shm else { return Ok(()) };
         let shm = TmpfsMount { path: self.pod_dir.join(&shm.path), ..shm.clone() };
         tmpfs(&shm)?;
         if let Some(sandbox) = &mut self.sandbox {
@@ -144,7 +119,7 @@ impl Shim {
         }
     }
 
-    fn make_cgroups(&self, plan: &FurniturePlan) -> Result<(), StartError> {
+    fn make_cgroups(&self, plan: &SandboxPlan) -> Result<(), StartError> {
         let ensure = |path: &str| {
             let cgroup = Cgroup::ensure(&self.hierarchy, path).map_err(io::Error::other);
             cgroup.attempt(Step::Cgroup, || format!("make cgroup {path}"))
@@ -155,15 +130,11 @@ impl Shim {
     }
 
     /// The answer to CreateSandbox.
-    fn sandbox_reply(&self) -> Result<(Reply, Vec<OwnedFd>), StartError> {
-        let Some(sandbox) = &self.sandbox else {
-            return Err(refusal(StartErrorKind::Setup, "there is no sandbox".to_owned()));
-        };
-        let netns = sandbox
-            .netns
-            .try_clone()
-            .attempt(Step::Namespaces, || "copy the descriptor of the network namespace".to_owned())?;
-        Ok((Reply::Sandbox { pause_pid: sandbox.pid, created_at: sandbox.created_at }, vec![netns]))
+    pub(super) fn sandbox_reply(&self) -> Result<(Reply, Vec<OwnedFd>), StartError> {
+        let sandbox = self.sandbox.as_ref();
+        let sandbox =
+            sandbox.ok_or_else(|| refusal(StartErrorKind::Setup, "there is no sandbox".to_owned()))?;
+        Ok((Reply::Sandbox { pause_pid: sandbox.pid, created_at: sandbox.created_at }, Vec::new()))
     }
 
     /// Tells pause to end; the answer comes when it has.
@@ -186,8 +157,14 @@ impl Shim {
 }
 
 /// What the cloned process does: settings of its namespaces, then pause.
-fn become_pause(plan: &SandboxPlan, pause: &OwnedFd, reporter: &Reporter, shim: &Shim) -> ! {
-    let failed = settle(plan, pause, reporter, shim).unwrap_or_else(|failed| failed);
+fn become_pause(
+    plan: &SandboxPlan,
+    pause: &OwnedFd,
+    netns: Option<&OwnedFd>,
+    reporter: &Reporter,
+    shim: &Shim,
+) -> ! {
+    let failed = settle(plan, pause, netns, reporter, shim).unwrap_or_else(|failed| failed);
     reporter.fail(&failed);
     clone::exit(1)
 }
@@ -195,9 +172,14 @@ fn become_pause(plan: &SandboxPlan, pause: &OwnedFd, reporter: &Reporter, shim: 
 fn settle(
     plan: &SandboxPlan,
     pause: &OwnedFd,
+    netns: Option<&OwnedFd>,
     reporter: &Reporter,
     shim: &Shim,
 ) -> Result<StartError, StartError> {
+    if let Some(netns) = netns {
+        clone::join_namespaces(netns.as_fd(), clone::NEW_NETWORK)
+            .attempt(Step::Namespaces, || "join the network namespace of the Pod".to_owned())?;
+    }
     if let Some(name) = &plan.hostname {
         rustix::system::sethostname(name.as_bytes())
             .attempt(Step::Setting, || format!("set the host name to {name}"))?;

@@ -36,11 +36,6 @@ impl Birth {
         Self { role, callers: vec![caller], ..Self::for_runtime(pid, None) }
     }
 
-    /// Who made the sandbox has its answer already; who furnishes it waits for pause.
-    pub(super) fn of_pause(pid: i32) -> Self {
-        Self { role: Role::Pause, ..Self::for_runtime(pid, None) }
-    }
-
     /// A call of an external runtime; nobody may be waiting for it.
     pub(super) fn for_runtime(pid: i32, caller: Option<Caller>) -> Self {
         Self {
@@ -133,12 +128,14 @@ impl Shim {
     fn conclude(&mut self, birth: Birth) {
         let outcome = birth.outcome();
         let (outcome, mut descriptors) = match &birth.role {
-            Role::Pause => {
-                if let Err(failure) = &outcome {
-                    self.sandbox_failed(birth.pid, failure);
+            Role::Pause => match outcome.and_then(|()| self.sandbox_reply()) {
+                Ok((reply, descriptors)) => (Ok(reply), descriptors),
+                Err(failure) => {
+                    self.processes.remove(&birth.pid);
+                    self.drop_sandbox();
+                    (Err(failure), Vec::new())
                 }
-                (outcome.map(|()| Reply::Done), Vec::new())
-            }
+            },
             Role::Container(key) => {
                 (self.conclude_container(key, &birth, outcome, birth.external_pid), Vec::new())
             }
