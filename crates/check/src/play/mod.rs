@@ -71,7 +71,7 @@ const MOST_ROUNDS: usize = 5_000;
 
 /// Plays the Pod's life. `None` when it comes to no end.
 pub(crate) fn play(pod: &Pod, script: &Script) -> Option<Played> {
-    Play::new(pod, script).to_the_end()
+    Play::new(pod, script).finish()
 }
 
 /// Plays the Pod's life until nothing happens, then stops it as somebody would who deletes it.
@@ -79,7 +79,7 @@ pub(crate) fn play_and_stop(pod: &Pod, script: &Script) -> Option<Played> {
     let mut play = Play::new(pod, script);
     play.run()?;
     play.facts.push(Fact::StopRequested { grace_seconds: None });
-    play.to_the_end()
+    play.finish()
 }
 
 struct Play<'a> {
@@ -95,7 +95,7 @@ impl<'a> Play<'a> {
         Play { pod, memory: Memory::new(pod, Policy::default(), world.now), world, facts: Vec::new() }
     }
 
-    fn to_the_end(mut self) -> Option<Played> {
+    fn finish(mut self) -> Option<Played> {
         let (status, ended) = self.run()?;
         Some(Played { status, ended, started: self.world.started, cut_off: self.world.cut_off })
     }

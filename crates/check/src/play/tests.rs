@@ -1,3 +1,5 @@
+//! How plays go, and how they end.
+
 use super::*;
 use crate::tests::pod;
 
