@@ -135,6 +135,57 @@ fn a_pull_that_is_killed_leaves_nothing_that_can_be_seen() {
     );
 }
 
+/// The registry is reached through the proxy that the environment names, and by a name that nobody else knows.
+#[test]
+fn a_proxy_of_the_environment_is_used_and_settings_are_read_from_a_directory() {
+    let podling = Podling::new();
+    let registry = Registry::start(&podling);
+    registry.push("team/app", "v1", saying(&podling, "one"));
+    let proxy = Between::start(&registry.address, u64::MAX);
+    let settings = podling.base().join("certs.d");
+    std::fs::create_dir_all(settings.join("registry.example:5000")).unwrap();
+    let hosts = settings.join("registry.example:5000/hosts.toml");
+    std::fs::write(hosts, "server = 'http://registry.example:5000'\n").unwrap();
+    let pulled = podling
+        .prepare(["image", "pull", "registry.example:5000/team/app:v1"])
+        .env("PODLING_CERTS_D", settings.to_str().unwrap())
+        .env("HTTP_PROXY", &format!("http://{}", proxy.address))
+        .finish();
+    assert_eq!(pulled.code, 0, "{pulled}");
+    let first = proxy.requests.recv_timeout(PATIENCE).unwrap();
+    assert!(first.starts_with("GET http://registry.example:5000/v2/team/app/manifests/v1 "), "{first}");
+}
+
+#[test]
+fn what_podman_has_is_taken_over() {
+    let podling = Podling::new();
+    let archive = saying(&podling, "podman").save();
+    let folder = podling.base().join("podman");
+    let (graph, run, config) = (folder.join("storage"), folder.join("run"), folder.join("storage.conf"));
+    std::fs::create_dir(&folder).unwrap();
+    let text = format!("[storage]\ndriver = \"overlay\"\ngraphroot = {graph:?}\nrunroot = {run:?}\n");
+    std::fs::write(&config, text).unwrap();
+    let loaded = std::process::Command::new("podman")
+        .arg("--tmpdir")
+        .arg(folder.join("tmp"))
+        .args(["load", "--input"])
+        .arg(&archive)
+        .env("CONTAINERS_STORAGE_CONF", config)
+        .output()
+        .expect("this test needs Debian's package podman");
+    // Its driver mounts the store's directory over itself.
+    let unmounted = std::process::Command::new("umount").arg(graph.join("overlay")).output().unwrap();
+    assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
+    let imported = image(&podling, &["import-from", "podman", "--root", graph.to_str().unwrap()]);
+    assert_eq!(imported.code, 0, "{imported} {unmounted:?}");
+    assert!(imported.stdout.contains("saying-podman:1: imported"), "{imported}");
+    let name = imported.stdout.split(": imported").next().unwrap();
+    let finished = podling.run(&once(&format!("image: '{name}', imagePullPolicy: Never")), &[]);
+    assert_eq!(finished.lines_of("app"), ["I am podman"], "{finished}");
+    let absent = image(&podling, &["import-from", "docker", "--root", podling.base().to_str().unwrap()]);
+    absent.assert_failed(125, &["Docker has no images there"]);
+}
+
 /// A line between podling and a registry that tells what is asked for, and stands still after so many bytes.
 struct Between {
     address: String,
