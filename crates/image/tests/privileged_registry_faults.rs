@@ -27,6 +27,9 @@ fn layer() -> (Digest, usize) {
     (Digest::of(largest), largest.len())
 }
 
+/// What comes instead of a body.
+type Change = fn(Vec<u8>) -> Vec<u8>;
+
 fn is_layer(request: &Request, layer: &Digest) -> bool {
     request.path.contains(layer.as_str())
 }
@@ -157,7 +160,7 @@ async fn a_registry_that_is_busy_is_asked_again() {
 async fn contents_other_than_promised_are_refused() {
     let World { store, registry, .. } = &world().await;
     let (digest, bytes) = layer();
-    let changes: [(&str, fn(Vec<u8>) -> Vec<u8>); 3] = [
+    let changes: [(&str, Change); 3] = [
         ("its digest is", |mut body| {
             let middle = body.len() / 2;
             body[middle] ^= 1;
@@ -234,7 +237,7 @@ async fn a_full_disk_keeps_nothing_and_is_not_the_registrys_fault() {
     registry.push("app:v1", &test_image()).await;
     let small = Layer::new().file("small", b"small").finish();
     registry.push("small:v1", &TestImage::new("unused:1", vec![small])).await;
-    let _disk = SmallDisk::mount(&folder.path().join("store"), LAYER_BYTES as u64 * 3 / 2 >> 20);
+    let _disk = SmallDisk::mount(&folder.path().join("store"), 6);
     let store = store(folder.path());
     let error = pull(&store, &registry.reference("app:v1")).await.unwrap_err();
     assert_eq!(error.reason(), PullReason::Store, "{}", chain(&error));
