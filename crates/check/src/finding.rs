@@ -1,5 +1,6 @@
 //! One thing that was found, with its place.
 
+use model::manifest::problem::harmless_lines;
 use model::manifest::{Problem, ProblemKind, Snippet};
 use model::pod::Meta;
 use serde::Serialize;
@@ -114,14 +115,9 @@ impl Draft {
             line: position.map_or(1, |position| position.line),
             column: position.map_or(1, |position| position.column),
             path: self.path,
-            message: harmless(&self.message),
-            hint: self.hint.as_deref().map(harmless),
+            message: harmless_lines(&self.message),
+            hint: self.hint.as_deref().map(harmless_lines),
             snippet: place.and_then(|place| place.snippet),
         }
     }
-}
-
-/// Text of a manifest or image may not paint a terminal.
-fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }

@@ -1,11 +1,12 @@
 //! Pods for the tests of this crate, and what is found in them.
 
 mod rules;
+mod waits;
 
 use model::manifest::{self, Manifest};
 use model::pod::Pod;
 
-use crate::{Facts, File, Finding, Severity, check};
+use crate::{Facts, File, Finding, Found, ImageFacts, Looked, Machine, Severity, check};
 
 /// A manifest of one Pod with that spec, which may begin at any indentation.
 pub(crate) fn manifest(spec: &str) -> String {
@@ -36,4 +37,59 @@ pub(crate) fn found(text: &str, facts: &Facts) -> Vec<(&'static str, Severity, u
     let findings = findings(text, facts).into_iter();
     let alarms = findings.filter(|finding| finding.severity != Severity::Note);
     alarms.map(|finding| (finding.rule, finding.severity, finding.line)).collect()
+}
+
+pub(crate) const ERROR: Severity = Severity::Error;
+pub(crate) const ADVICE: Severity = Severity::Advice;
+
+/// A small machine, and images: `shell` has a shell and sleep and runs as root, `web` listens on port 80, `app` runs as
+/// user 1000, `named` as a name, `lost` as a user that it does not have, `empty` has no command.
+pub(crate) fn facts() -> Facts {
+    let image = |user: &str, entrypoint: &[&str], exposed: &[&str]| {
+        Looked::Here(Box::new(ImageFacts {
+            user: user.to_owned(),
+            unknown_user: (user == "lost")
+                .then(|| "the image has no user \"lost\" in /etc/passwd".to_owned()),
+            entrypoint: entrypoint.iter().map(|word| (*word).to_owned()).collect(),
+            cmd: Vec::new(),
+            env: vec!["PATH=/usr/bin:/bin".to_owned()],
+            working_dir: "/srv".to_owned(),
+            exposed_ports: exposed.iter().map(|port| (*port).to_owned()).collect(),
+            find: Box::new(|path| match path {
+                "/bin/sh" | "/usr/bin/sleep" | "/srv/run" | "/opt/tool" => Found::File,
+                "/broken" => Found::Unknown,
+                _ => Found::Nothing,
+            }),
+        }))
+    };
+    let images = [
+        ("shell", image("", &["sh"], &[])),
+        ("web", image("0", &["/srv/run"], &["80/tcp", "81/udp"])),
+        ("app", image("1000:1000", &["./run"], &[])),
+        ("named", image("web", &["./run"], &[])),
+        ("lost", image("lost", &["./run"], &[])),
+        ("empty", image("1000", &[], &[])),
+    ];
+    Facts {
+        machine: Machine { cpu_millis: 2000, memory_bytes: 4 << 30 },
+        images: images.into_iter().map(|(name, image)| (name.to_owned(), image)).collect(),
+    }
+}
+
+/// Exactly these are found: rule, severity, and the line counted from the first line of the spec.
+#[track_caller]
+pub(crate) fn fires(spec: &str, expected: &[(&'static str, Severity, usize)]) {
+    let expected: Vec<_> =
+        expected.iter().map(|(rule, severity, line)| (*rule, *severity, line + 5)).collect();
+    assert_eq!(found(&manifest(spec), &facts()), expected, "{spec}");
+}
+
+#[track_caller]
+pub(crate) fn is_silent(spec: &str) {
+    fires(spec, &[]);
+}
+
+#[track_caller]
+pub(crate) fn all_are_silent(specs: &[&str]) {
+    specs.iter().for_each(|spec| is_silent(spec));
 }

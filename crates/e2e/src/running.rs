@@ -223,6 +223,8 @@ impl<'a> Running<'a> {
     }
 
     fn take(&mut self, (stream, line): (Stream, String)) {
+        // The daemon holds itself to the invariants of a Pod's life, in whatever a test is about.
+        assert!(!line.contains("InvariantBroken"), "{line}\n{self}");
         if stream == Stream::Stdout && line.starts_with("{\"event\"") {
             let event = serde_json::from_str(&line);
             self.events.push(event.unwrap_or_else(|error| panic!("no JSON, {error}: {line}")));

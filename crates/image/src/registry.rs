@@ -10,8 +10,8 @@ mod answer;
 mod certificates;
 mod challenge;
 mod connection;
+mod credential_helper;
 mod credentials;
-mod helper;
 mod hosts;
 
 use std::ffi::OsStr;

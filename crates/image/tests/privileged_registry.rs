@@ -93,6 +93,34 @@ async fn the_platform_of_this_machine_is_taken_from_an_index() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn dockers_own_manifests_are_as_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, registry) = (store(folder.path()), Registry::start(folder.path()));
+    let image = test_image("schema 2");
+    let mut blobs = Vec::new();
+    let manifest = String::from_utf8(image.manifest(Packing::Gzip, &mut blobs)).unwrap();
+    let manifest = manifest
+        .replace(MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
+        .replace("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
+        .replace(
+            "application/vnd.oci.image.layer.v1.tar+gzip",
+            "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        );
+    let media_type = "application/vnd.docker.distribution.manifest.v2+json";
+    let digest = registry.push_raw("app:v1", blobs, manifest.into_bytes(), media_type).await;
+    let media_type = "application/vnd.docker.distribution.manifest.list.v2+json";
+    let list = serde_json::json!({"schemaVersion": 2, "mediaType": media_type, "manifests": [{
+        "mediaType": "application/vnd.docker.distribution.manifest.v2+json", "digest": digest.as_str(),
+        "size": fs::metadata(registry.blob(&digest)).unwrap().len(),
+        "platform": {"os": "linux", "architecture": image.config["architecture"]},
+    }]});
+    registry.push_raw("app:list", Vec::new(), list.to_string().into_bytes(), media_type).await;
+    for tag in ["app:list", "app:v1"] {
+        assert_eq!(pull(&store, &registry.reference(tag)).await.unwrap().id, image.id());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_or_cannot_be_reached_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let (store, registry) = (store(folder.path()), Registry::start(folder.path()));

@@ -27,6 +27,9 @@ fn layer() -> (Digest, usize) {
     (Digest::of(largest), largest.len())
 }
 
+/// What comes instead of a body.
+type Change = fn(Vec<u8>) -> Vec<u8>;
+
 fn is_layer(request: &Request, layer: &Digest) -> bool {
     request.path.contains(layer.as_str())
 }
@@ -157,7 +160,7 @@ async fn a_registry_that_is_busy_is_asked_again() {
 async fn contents_other_than_promised_are_refused() {
     let World { store, registry, .. } = &world().await;
     let (digest, bytes) = layer();
-    let changes: [(&str, fn(Vec<u8>) -> Vec<u8>); 3] = [
+    let changes: [(&str, Change); 3] = [
         ("its digest is", |mut body| {
             let middle = body.len() / 2;
             body[middle] ^= 1;
@@ -206,4 +209,39 @@ async fn a_manifest_that_lies_about_a_size_is_refused() {
         assert!(chain(&error).contains(words), "{}", chain(&error));
         assert_eq!(contents(store), Vec::<String>::new());
     }
+}
+
+/// A small disk for a store; it goes with the value.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(path: &std::path::Path, megabytes: u64) -> Self {
+        std::fs::create_dir_all(path).unwrap();
+        let size = std::ffi::CString::new(format!("size={megabytes}m")).unwrap();
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("tmpfs", path, "tmpfs", flags, size.as_c_str()).unwrap();
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_keeps_nothing_and_is_not_the_registrys_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::start(folder.path());
+    registry.push("app:v1", &test_image()).await;
+    let small = Layer::new().file("small", b"small").finish();
+    registry.push("small:v1", &TestImage::new("unused:1", vec![small])).await;
+    let _disk = SmallDisk::mount(&folder.path().join("store"), 6);
+    let store = store(folder.path());
+    let error = pull(&store, &registry.reference("app:v1")).await.unwrap_err();
+    assert_eq!(error.reason(), PullReason::Store, "{}", chain(&error));
+    assert!(chain(&error).contains("No space left"), "{}", chain(&error));
+    assert_eq!(contents(&store), Vec::<String>::new());
+    pull(&store, &registry.reference("small:v1")).await.unwrap();
 }

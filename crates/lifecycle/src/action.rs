@@ -28,6 +28,8 @@ pub enum Action {
     Pull {
         /// The container.
         container: String,
+        /// Its reference, as written in the manifest.
+        image: String,
         /// The incarnation that needs it; with `imagePullPolicy: Always` each asks the registry anew.
         attempt: u32,
         /// How many pulls for this incarnation failed before.

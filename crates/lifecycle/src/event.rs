@@ -3,7 +3,6 @@
 //! Nearly all are told by [`crate::Memory::note`], at the transition that they are about, so none is told
 //! twice. The exception is the beginning of an action ([`Action::event`]): the engine tells it when it begins.
 
-use model::pod::Pod;
 use serde::Serialize;
 
 use crate::action::Action;
@@ -23,12 +22,12 @@ pub struct Event {
 
 impl Action {
     /// The event that tells the beginning of this action, if there is one; for a pull, only when the registry is asked.
-    pub fn event(&self, pod: &Pod) -> Option<Event> {
+    pub fn event(&self) -> Option<Event> {
         match self {
-            Action::Pull { container, .. } => Some(Event {
+            Action::Pull { container, image, .. } => Some(Event {
                 warning: false,
                 reason: "Pulling",
-                message: format!("Pulling image {:?}", pod.spec.container(container)?.image),
+                message: format!("Pulling image {image:?}"),
                 container: Some(container.clone()),
             }),
             _ => None,

@@ -45,7 +45,7 @@ impl Memory {
                 self.note_restart_requested(pod, container.as_deref(), now, &mut events);
             }
             Fact::DependencyChanged => self.retry_now(),
-            Fact::PodChanged => self.note_pod_changed(pod, now, &mut events),
+            Fact::PodChanged => self.note_pod_changed(pod),
             Fact::PolicyChanged(policy) => self.policy = *policy,
         }
         events
@@ -97,21 +97,22 @@ impl Memory {
         true
     }
 
-    /// A main container or sidecar whose image was edited restarts with the new one, whatever the policy.
-    fn note_pod_changed(&mut self, pod: &Pod, now: &Now, events: &mut Vec<Event>) {
+    fn note_pod_changed(&mut self, pod: &Pod) {
         self.retry_now();
         if self.allocated.is_as_asked(pod) {
             self.allocation_failure = None;
         }
+    }
+
+    /// A main container or sidecar that runs another image than it should restarts, whatever the policy. This looks at
+    /// what is, not at the edit: the edit may have come while the image was obtained or the container started.
+    fn note_edited_images(&mut self, pod: &Pod, now: &Now, events: &mut Vec<Event>) {
         let grace = pod.spec.termination_grace_period_seconds;
-        for member in members(pod) {
+        for member in members(pod).filter(|member| matches!(member.role, Role::Main | Role::Sidecar)) {
             let name = member.name();
-            let memory = self.containers.entry(name.to_owned()).or_default();
-            let is_edited = memory.running().is_some_and(|running| running.image != member.container.image);
-            if is_edited
-                && matches!(member.role, Role::Main | Role::Sidecar)
-                && self.stop_container(name, ContainerStopCause::ImageChanged, grace, now)
-            {
+            let is_edited =
+                self.container(name).running().is_some_and(|running| running.image != member.container.image);
+            if is_edited && self.stop_container(name, ContainerStopCause::ImageChanged, grace, now) {
                 self.containers.entry(name.to_owned()).or_default().restart_requested = true;
                 let message = format!("Container {name} definition changed, will be restarted");
                 events.push(Event::normal("Killing", name, message));

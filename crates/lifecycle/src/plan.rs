@@ -121,8 +121,9 @@ impl<'a> Plan<'a> {
         };
         for action in &self.seen.in_flight {
             let wanted = match action {
-                Action::Pull { container, attempt, .. } => {
-                    !ending && memory.container(container).next_attempt() == *attempt
+                Action::Pull { container, image, attempt, .. } => {
+                    let is_asked = self.pod.spec.container(container).is_some_and(|c| c.image == *image);
+                    !ending && is_asked && memory.container(container).next_attempt() == *attempt
                 }
                 Action::PostStart { container, attempt } => {
                     !ending && running(container, *attempt).is_some_and(|i| i.stopping.is_none())

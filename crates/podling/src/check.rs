@@ -4,7 +4,7 @@
 mod facts;
 mod text;
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use ::check::{File, Finding, Severity};
 use model::manifest::{self, Manifest};
@@ -59,7 +59,7 @@ struct Read {
 }
 
 fn look(asked: &typed::Check) -> Result<Report, Failure> {
-    let read = asked.files.iter().map(read_one).collect::<Result<Vec<Read>, Failure>>()?;
+    let read = asked.files.iter().map(|path| read_one(path)).collect::<Result<Vec<Read>, Failure>>()?;
     let can_be_checked = read.iter().all(|read| read.can_be_checked);
     let files: Vec<File<'_>> = read
         .iter()
@@ -89,7 +89,7 @@ fn look(asked: &typed::Check) -> Result<Report, Failure> {
 }
 
 /// A Pod that lacks nothing but its head can be looked at; after any other problem what follows would only confuse.
-fn read_one(path: &PathBuf) -> Result<Read, Failure> {
+fn read_one(path: &Path) -> Result<Read, Failure> {
     let (name, bytes) = input::read_one(path)?;
     let (manifest, problems) = match manifest::read(&name, &bytes) {
         Ok((manifest, problems)) => (Some(manifest), problems),

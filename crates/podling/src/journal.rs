@@ -6,7 +6,7 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-use engine::journal::{JournalError, Recorded, find, read_file};
+use engine::journal::{Recorded, find, read_file};
 use lifecycle::replay::replay;
 
 use crate::console::{Palette, print};

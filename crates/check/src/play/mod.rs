@@ -68,10 +68,12 @@ impl Played {
 
 /// A play that goes on for more rounds than this has no end that is worth waiting for.
 const MOST_ROUNDS: usize = 5_000;
+/// A Pod of more containers is not played: nobody has one, and looking at a manifest shall not take minutes.
+const MOST_CONTAINERS: usize = 100;
 
-/// Plays the Pod's life. `None` when it comes to no end.
+/// Plays the Pod's life. `None` when it comes to no end, or has too many containers.
 pub(crate) fn play(pod: &Pod, script: &Script) -> Option<Played> {
-    Play::new(pod, script).to_the_end()
+    Play::new(pod, script).finish()
 }
 
 /// Plays the Pod's life until nothing happens, then stops it as somebody would who deletes it.
@@ -79,7 +81,7 @@ pub(crate) fn play_and_stop(pod: &Pod, script: &Script) -> Option<Played> {
     let mut play = Play::new(pod, script);
     play.run()?;
     play.facts.push(Fact::StopRequested { grace_seconds: None });
-    play.to_the_end()
+    play.finish()
 }
 
 struct Play<'a> {
@@ -95,13 +97,16 @@ impl<'a> Play<'a> {
         Play { pod, memory: Memory::new(pod, Policy::default(), world.now), world, facts: Vec::new() }
     }
 
-    fn to_the_end(mut self) -> Option<Played> {
+    fn finish(mut self) -> Option<Played> {
         let (status, ended) = self.run()?;
         Some(Played { status, ended, started: self.world.started, cut_off: self.world.cut_off })
     }
 
     /// Rounds until nothing happens any more.
     fn run(&mut self) -> Option<(Status, Option<Phase>)> {
+        if self.pod.spec.all_containers().count() > MOST_CONTAINERS {
+            return None;
+        }
         for _ in 0..MOST_ROUNDS {
             let now = self.world.now;
             for fact in self.facts.drain(..) {

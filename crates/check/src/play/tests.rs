@@ -1,3 +1,5 @@
+//! How plays go, and how they end.
+
 use super::*;
 use crate::tests::pod;
 
@@ -108,6 +110,12 @@ fn a_hook_longer_than_the_grace_is_cut_off() {
         !played.cut_off.is_empty()
     };
     assert!(cut(11) && !cut(9));
+}
+
+#[test]
+fn a_pod_of_very_many_containers_is_not_played() {
+    let containers: String = (0..101).map(|n| format!("- {{name: c{n}, image: a}}\n")).collect();
+    assert!(play(&pod(&format!("containers:\n{containers}")), &Script::default()).is_none());
 }
 
 #[test]

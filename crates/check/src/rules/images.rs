@@ -1,13 +1,23 @@
 //! Images that no container can be made of, and those that could not be looked at.
 
+use std::collections::BTreeSet;
+
 use model::pod::ImagePullPolicy;
 
 use crate::facts::Looked;
 use crate::finding::{Draft, Severity};
 use crate::subject::{Member, Subject};
 
+/// Of each image a note is made once, however many containers have it.
 pub(super) fn look(subject: &Subject<'_>) -> Vec<Draft> {
-    subject.members().iter().filter_map(|member| of(subject, member)).collect()
+    let earlier = subject.earlier.iter().flat_map(|pod| pod.spec.all_containers());
+    let mut noted: BTreeSet<&str> = earlier.map(|container| container.image.as_str()).collect();
+    let mut found = Vec::new();
+    for member in subject.members() {
+        let is_new = noted.insert(&member.container.image);
+        found.extend(of(subject, &member).filter(|draft| is_new || draft.severity != Severity::Note));
+    }
+    found
 }
 
 fn of(subject: &Subject<'_>, member: &Member<'_>) -> Option<Draft> {

@@ -6,6 +6,7 @@
 mod archives;
 mod configuration;
 mod policies;
+mod pulling;
 mod registry;
 mod removal;
 

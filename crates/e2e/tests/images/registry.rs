@@ -15,6 +15,13 @@ use crate::{image, listed, once};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
+pub(crate) const USER: &str = "reader";
+pub(crate) const PASSWORD: &str = "opensesame";
+/// The password's bcrypt, which is all that the registry accepts in its file.
+const HTPASSWD: &str = "reader:$2b$04$abcdefghijklmnopqrstuuFuhxWRTXIsURoluSTZ1N4tYaWGn9oOi\n";
+/// USER:PASSWORD as HTTP wants it.
+const BASIC: &str = "cmVhZGVyOm9wZW5zZXNhbWU=";
+
 /// A running registry; it ends with the test.
 pub(crate) struct Registry {
     process: Child,
@@ -25,8 +32,20 @@ pub(crate) struct Registry {
 impl Registry {
     /// Starts one on a free port and waits until it says which.
     pub(crate) fn start(podling: &Podling) -> Registry {
+        Self::start_with(podling, json!({}))
+    }
+
+    /// The same, for those who have the password.
+    pub(crate) fn start_locked(podling: &Podling) -> Registry {
+        let htpasswd = podling.base().join("htpasswd");
+        std::fs::write(&htpasswd, HTPASSWD).unwrap();
+        Self::start_with(podling, json!({ "htpasswd": { "realm": "tests", "path": htpasswd } }))
+    }
+
+    fn start_with(podling: &Podling, auth: Value) -> Registry {
         let config = podling.base().join("registry.json");
         let document = json!({
+            "auth": auth,
             "version": 0.1,
             "log": { "level": "info", "formatter": "json" },
             "storage": { "filesystem": { "rootdirectory": podling.base().join("registry") } },
@@ -76,7 +95,8 @@ impl Registry {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let head = format!(
-            "{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {content_type}\r\n\
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Basic {BASIC}\r\n\
+             Content-Type: {content_type}\r\n\
              Content-Length: {}\r\n\r\n",
             self.address,
             body.len()

@@ -36,11 +36,11 @@ pub(super) async fn pull(context: &Arc<PodContext>, action: &Action, name: &str)
 /// The image, and whether it was pulled for this.
 async fn obtain(context: &Arc<PodContext>, action: &Action, name: &str) -> Result<(Image, bool), Failure> {
     let pod = context.pod();
-    let Some(container) = pod.spec.container(name) else {
+    let (Some(container), Action::Pull { image: wanted, .. }) = (pod.spec.container(name), action) else {
         return Err(stuck(Reason::ErrImagePull, format!("the Pod has no container {name}")));
     };
-    let reference = Reference::parse(&container.image).map_err(|error| {
-        stuck(Reason::InvalidImageName, format!("image {:?}: {}", container.image, chain(&error)))
+    let reference = Reference::parse(wanted).map_err(|error| {
+        stuck(Reason::InvalidImageName, format!("image {wanted:?}: {}", chain(&error)))
     })?;
     let images = &context.node.images;
     if Images::is_builtin(&reference) {
@@ -51,9 +51,8 @@ async fn obtain(context: &Arc<PodContext>, action: &Action, name: &str) -> Resul
             Ok(Some(image)) => return Ok((image, false)),
             Ok(None) if container.image_pull_policy == ImagePullPolicy::Never => {
                 let message = format!(
-                    "Container image \"{}\" is not present with pull policy of Never: load it with \
-                     `podling image load`, or pull it",
-                    container.image
+                    "Container image \"{wanted}\" is not present with pull policy of Never: load it with \
+                     `podling image load`, or pull it"
                 );
                 return Err(stuck(Reason::ErrImageNeverPull, message));
             }
@@ -61,10 +60,10 @@ async fn obtain(context: &Arc<PodContext>, action: &Action, name: &str) -> Resul
             Err(error) => return Err(stuck(Reason::ErrImagePull, chain(&error))),
         }
     }
-    if let Some(event) = action.event(&pod) {
+    if let Some(event) = action.event() {
         context.report_event(event);
     }
-    let progress = Arc::new(Reporting::of(context, &container.image));
+    let progress = Arc::new(Reporting::of(context, wanted));
     let (options, warning) = secrets::options(context, name);
     if let Some(warning) = warning {
         context.report_event(warning);
@@ -73,7 +72,7 @@ async fn obtain(context: &Arc<PodContext>, action: &Action, name: &str) -> Resul
         Ok(image) => Ok((image, true)),
         Err(error) => match already_here(images, &reference, &error) {
             Some(image) => {
-                context.report_event(unreachable_registry(name, &container.image));
+                context.report_event(unreachable_registry(name, wanted));
                 Ok((image, false))
             }
             None => Err(failed(Reason::ErrImagePull, chain(&error))),

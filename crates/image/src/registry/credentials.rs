@@ -15,7 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde::Deserialize;
 
-use super::helper;
+use super::credential_helper;
 
 /// A way to prove who one is.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -138,7 +138,7 @@ impl Credentials {
         if let Some(helper) = helper {
             // Docker Hub's key is the address of its first registry, for ever.
             let server = if host == DOCKER_HUB { "https://index.docker.io/v1/" } else { host };
-            if let Some(credential) = helper::ask(helper, server, helper_path).await? {
+            if let Some(credential) = credential_helper::ask(helper, server, helper_path).await? {
                 return Ok(vec![credential]);
             }
         }

@@ -137,12 +137,11 @@ impl Round<'_> {
     fn check_start_of(&mut self, member: &Member<'_>, track: &Track) {
         let is_here = self.seen.images.contains_key(member.name());
         let next = track.attempt.map_or(0, |attempt| attempt.saturating_add(1));
-        let is_for_next = |(attempt, image): &(u32, String)| match member.container.image_pull_policy {
-            ImagePullPolicy::Always => *attempt == next,
-            _ => *image == member.container.image,
+        let is_for_next = |(attempt, image): &(u32, String)| {
+            let is_fresh = member.container.image_pull_policy != ImagePullPolicy::Always || *attempt == next;
+            is_fresh && *image == member.container.image
         };
-        let needs_no_pull = member.container.image_pull_policy != ImagePullPolicy::Always;
-        let has_image = is_here && track.pulled.as_ref().map_or(needs_no_pull, is_for_next);
+        let has_image = is_here && track.pulled.as_ref().is_some_and(is_for_next);
         let in_sandbox =
             matches!(self.seen.sandbox, Sandbox::Ready { attempt } if self.ledger.sandbox == Some(attempt));
         let is_first = track.attempt.is_none_or(|attempt| attempt < track.first_of_run);
@@ -192,13 +191,11 @@ impl Round<'_> {
 
     /// An image is obtained for one container, and found there by the others that are content with any.
     fn check_pull_of(&mut self, member: &Member<'_>, track: &Track) {
-        let is_enough = |other: &str| {
-            let other = self.pod.spec.container(other);
-            member.container.image_pull_policy == ImagePullPolicy::IfNotPresent
-                && other.is_some_and(|other| other.image == member.container.image)
-        };
+        let finds_any = member.container.image_pull_policy == ImagePullPolicy::IfNotPresent;
         let is_it = |action: &Action| match action {
-            Action::Pull { container, .. } => container == member.name() || is_enough(container),
+            Action::Pull { container, image, .. } => {
+                *image == member.container.image && (container == member.name() || finds_any)
+            }
             _ => false,
         };
         self.owe(track.pull_failure.due_boot_nanos, &format!("pull for {}", member.name()), is_it);

@@ -75,9 +75,6 @@ impl Ledger {
             }
             Fact::RestartRequested { container } => self.note_restart(pod, container.as_deref(), now),
             Fact::DependencyChanged | Fact::PodChanged => {
-                if *fact == Fact::PodChanged {
-                    self.note_images(pod, now);
-                }
                 self.resizing.retry_now(pod);
                 self.setup_failures.iter_mut().for_each(|failure| failure.due_boot_nanos = 0);
                 for track in self.tracks.values_mut() {
@@ -121,7 +118,7 @@ impl Ledger {
         teardown.deadline_boot_nanos = teardown.deadline_boot_nanos.min(deadline);
     }
 
-    /// An edited image restarts what runs, init containers excepted.
+    /// What runs another image than is asked for restarts, init containers excepted.
     fn note_images(&mut self, pod: &Pod, now: &Now) {
         if self.teardown.is_some() || self.terminal.is_some() {
             return;
@@ -170,6 +167,7 @@ impl Ledger {
             self.note_instance(&member, seen.containers.get(member.name()), now);
         }
         self.note_in_place(pod);
+        self.note_images(pod, now);
         let grace = pod.spec.termination_grace_period_seconds;
         match (self.sandbox, seen.sandbox) {
             (None, Sandbox::Ready { attempt }) => {
@@ -249,7 +247,9 @@ impl Ledger {
         let (InstanceState::Running { started_at } | InstanceState::Exited { started_at, .. }) =
             instance.state;
         if Some(instance.attempt) != track.attempt {
-            track.begin(instance.attempt, &member.container.image, granted.as_ref(), Some(started_at));
+            let obtained = track.pulled.as_ref().map(|(_, image)| image.clone());
+            let image = obtained.unwrap_or_else(|| member.container.image.clone());
+            track.begin(instance.attempt, &image, granted.as_ref(), Some(started_at));
             track.post_start_done = member.container.post_start.is_none();
         }
         if let InstanceState::Exited { finished_at, exit, .. } = &instance.state
@@ -303,9 +303,9 @@ impl Ledger {
             (Action::Pull { .. }, Err(failure)) => {
                 track.pull_failure.fail(failure, policy.pull.initial_seconds, policy.pull.max_seconds, now);
             }
-            (Action::Pull { attempt, .. }, Ok(_)) => {
+            (Action::Pull { attempt, image, .. }, Ok(_)) => {
                 track.pull_failure = StepFailure::default();
-                track.pulled = Some((*attempt, member.container.image.clone()));
+                track.pulled = Some((*attempt, image.clone()));
             }
             (Action::Start { .. }, Ok(_)) => track.create_failure = StepFailure::default(),
             (Action::Start { attempt, .. }, Err(failure)) => match failure.reason {

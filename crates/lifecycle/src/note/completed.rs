@@ -48,9 +48,10 @@ impl Memory {
                     events.push(Event::pod_warning("FailedKillPod", message));
                 }
             },
-            Action::Pull { container, attempt, .. } => {
-                self.note_pulled(pod, container, *attempt, result, now, events);
+            Action::Pull { container, image, attempt, .. } if pod.spec.container(container).is_some() => {
+                self.note_pulled(container, image, *attempt, result, now, events);
             }
+            Action::Pull { .. } => {}
             Action::Start { container, attempt, .. } => {
                 self.note_started(pod, container, *attempt, result, now, events);
             }
@@ -74,15 +75,13 @@ impl Memory {
 
     fn note_pulled(
         &mut self,
-        pod: &Pod,
         name: &str,
+        image: &str,
         attempt: u32,
         result: &Result<Done, Failure>,
         now: &Now,
         events: &mut Vec<Event>,
     ) {
-        let Some(container) = pod.spec.container(name) else { return };
-        let image = container.image.as_str();
         let memory = self.containers.entry(name.to_owned()).or_default();
         match result {
             Ok(done) => {

@@ -42,6 +42,7 @@ impl Memory {
         }
         self.note_sandbox(pod, seen.sandbox, now, events);
         self.note_resize_in_place(pod, events);
+        self.note_edited_images(pod, now, events);
         self.advance(pod);
         self.note_stop_causes(pod, now, events);
         if !self.is_anything_alive(seen) {
@@ -84,7 +85,9 @@ impl Memory {
             }
             let resources = self.allocated.of_container(member.container).clone();
             let memory = self.containers.entry(name.to_owned()).or_default();
-            memory.begin_instance(instance.attempt, &member.container.image, resources, Some(instance));
+            let obtained = memory.pulled.as_ref().map(|(_, image)| image.clone());
+            let image = obtained.unwrap_or_else(|| member.container.image.clone());
+            memory.begin_instance(instance.attempt, &image, resources, Some(instance));
             if let Some(current) = &mut memory.current {
                 current.post_start_done = member.container.post_start.is_none();
             }

@@ -87,32 +87,28 @@ impl Plan<'_> {
         if !wanted {
             return;
         }
-        let container = member.name().to_owned();
+        let (container, image) = (member.name().to_owned(), member.container.image.clone());
         let attempt = memory.next_attempt();
         let due = || Due::Pull { container: member.name().to_owned() };
         match self.image_gate(member, memory) {
             ImageGate::Here => {}
             ImageGate::Pull(retry) if !self.is_pulled_by_another(member) => {
-                self.act(Action::Pull { container, attempt, retry });
+                self.act(Action::Pull { container, image, attempt, retry });
             }
             ImageGate::Pull(_) => {}
             ImageGate::Failed(gate, retry) => {
-                self.act_when(gate, due, Action::Pull { container, attempt, retry });
+                self.act_when(gate, due, Action::Pull { container, image, attempt, retry });
             }
         }
     }
 
     fn image_gate(&self, member: &Member<'_>, memory: &ContainerMemory) -> ImageGate {
         let is_here = self.seen.images.contains_key(member.name());
-        let is_current = match &memory.pulled {
-            // `imagePullPolicy: Always` asks the registry for every incarnation.
-            Some((attempt, _)) if member.container.image_pull_policy == ImagePullPolicy::Always => {
-                *attempt == memory.next_attempt()
-            }
-            None => member.container.image_pull_policy != ImagePullPolicy::Always,
-            // An edited reference is another image.
-            Some((_, image)) => *image == member.container.image,
-        };
+        // An edited reference is another image; `imagePullPolicy: Always` asks the registry for every incarnation.
+        let asks_each_time = member.container.image_pull_policy == ImagePullPolicy::Always;
+        let is_current = memory.pulled.as_ref().is_some_and(|(attempt, image)| {
+            *image == member.container.image && (!asks_each_time || *attempt == memory.next_attempt())
+        });
         match &memory.pull_failure {
             _ if is_here && is_current => ImageGate::Here,
             None => ImageGate::Pull(0),
@@ -130,7 +126,7 @@ impl Plan<'_> {
         let has_same = |name: &str| self.pod.spec.container(name).is_some_and(|other| other.image == *image);
         let is_found = || self.seen.images.keys().any(|name| has_same(name));
         let is_under_way = |action: &Action| match action {
-            Action::Pull { container, .. } => container != member.name() && has_same(container),
+            Action::Pull { container, image: pulled, .. } => container != member.name() && pulled == image,
             _ => false,
         };
         member.container.image_pull_policy == ImagePullPolicy::IfNotPresent

@@ -140,10 +140,11 @@ impl Teller<'_> {
 
     fn setup(&self) -> Option<String> {
         if let Some(pulling) = self.seen.in_flight.iter().find_map(|action| match action {
-            Action::Pull { container, .. } => self.pod.spec.container(container),
+            Action::Pull { container, image, .. } => Some((container, image)),
             _ => None,
         }) {
-            return Some(format!("pulling image {:?} for container `{}`", pulling.image, pulling.name));
+            let (container, image) = pulling;
+            return Some(format!("pulling image {image:?} for container `{container}`"));
         }
         if self.seen.volumes != Volumes::Ready {
             return Some("the Pod's volumes are being made".to_owned());

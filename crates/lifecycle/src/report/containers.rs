@@ -33,7 +33,7 @@ pub(super) fn container_status(
         ready: is_ready(memory, member),
         started: is_started(memory, member),
         restart_count: current.map_or(0, |current| current.attempt),
-        image: member.container.image.clone(),
+        image: container.running().map_or(&member.container.image, |running| &running.image).clone(),
         image_id: container.image_id.clone(),
         container_id: current.and_then(|current| current.container_id.clone()),
         resources: container.running().map_or(allocated, |running| &running.resources).clone(),

@@ -66,7 +66,8 @@ fn invariant_4_catches_a_pull_after_the_end() {
     assert_caught(4, |pod, _, decision, _| {
         if decision.status.phase.is_terminal() {
             let container = pod.spec.containers[0].name.clone();
-            decision.actions.push(Action::Pull { container, attempt: 0, retry: 0 });
+            let image = pod.spec.containers[0].image.clone();
+            decision.actions.push(Action::Pull { container, image, attempt: 0, retry: 0 });
         }
     });
 }

@@ -28,7 +28,7 @@ fn any_action(dice: &mut Dice) -> Action {
     match dice.below(11) {
         0 => Action::PrepareVolumes { retry },
         1 => Action::CreateSandbox { attempt },
-        2 => Action::Pull { container, attempt, retry },
+        2 => Action::Pull { container, image: "any".to_owned(), attempt, retry },
         3 => Action::Start { container, attempt, retry, sandbox: any_number(dice) as u32 },
         4 => Action::PostStart { container, attempt },
         5 => {

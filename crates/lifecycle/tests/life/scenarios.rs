@@ -120,7 +120,7 @@ impl Play {
             let candidates = [self.world.next_at(), wake_at, next_command];
             let Some(next) = candidates.into_iter().flatten().min() else { break };
             self.world.set_time(next);
-            facts = self.world.settle(&self.script.pod, &mut self.fate);
+            facts = self.world.settle(&mut self.fate);
         }
         self.timeline.join("\n") + "\n"
     }
@@ -146,7 +146,7 @@ impl Play {
                 let back_at = self.world.now.boot_nanos + nanos;
                 while let Some(at) = self.world.next_at().filter(|at| *at <= back_at) {
                     self.world.set_time(at);
-                    self.world.settle(&self.script.pod, &mut self.fate);
+                    self.world.settle(&mut self.fate);
                 }
                 self.world.set_time(back_at);
                 self.tell("daemon is back");
@@ -409,6 +409,7 @@ scenarios! {
     restart_backoff_maximum_of_the_node
     active_deadline_is_shortened
     image_edit_of_a_sidecar
+    image_edit_while_it_is_pulled
     liveness_restarts_whatever_the_exit_code
     liveness_of_a_sidecar
     init_container_restart_policy_of_its_own

@@ -160,6 +160,9 @@ impl Simulation {
         self.tell(|| "the daemon dies".to_owned());
         self.just_died = true;
         self.world.lose_daemon();
+        if self.fate.dice.percent(50) {
+            self.world.forget_images();
+        }
         // What was saved is text; a reader must find in it what was written.
         let saved = serde_json::to_value(&self.node.memory).unwrap();
         let read: Memory = serde_json::from_value(saved).unwrap();
@@ -171,7 +174,7 @@ impl Simulation {
         let back_at = self.world.now.boot_nanos + self.fate.dice.pick(&[0, 1, 20, 1_000]) * SECOND / 10;
         while let Some(at) = self.world.next_at().filter(|at| *at <= back_at) {
             self.world.set_time(at);
-            self.world.settle(&self.pod, &mut self.fate);
+            self.world.settle(&mut self.fate);
         }
         self.world.set_time(back_at);
     }
@@ -201,6 +204,7 @@ impl Simulation {
             6 => facts.push(Fact::DependencyChanged),
             7 if dice.percent(20) => {
                 self.world.reboot();
+                self.world.forget_images();
                 facts.clear();
             }
             8 => self.restart_daemon(),
@@ -269,7 +273,7 @@ impl Simulation {
             }
             let Some(next) = self.next_instant(&decision) else { return self.expect_quiet() };
             self.world.set_time(next);
-            facts = self.world.settle(&self.pod, &mut self.fate);
+            facts = self.world.settle(&mut self.fate);
         }
         Ok(())
     }
@@ -290,9 +294,17 @@ impl Simulation {
         self.fate.is_fair = true;
         let again = self.round(vec![])?;
         self.fate.is_fair = false;
-        match again.actions.is_empty() {
-            true => Ok(()),
-            false => Err(vec![Violation { number: 13, what: format!("not quiet: {:?}", again.actions) }]),
+        if !again.actions.is_empty() {
+            return Err(vec![Violation { number: 13, what: format!("not quiet: {:?}", again.actions) }]);
+        }
+        let running = self.world.running();
+        let sidecars = self.pod.spec.init_containers.iter().filter(|init| init.is_sidecar());
+        let mut lasting = self.pod.spec.containers.iter().chain(sidecars);
+        match lasting
+            .find(|c| running.contains(&c.name) && self.world.running_images.get(&c.name) != Some(&c.image))
+        {
+            None => Ok(()),
+            Some(old) => Err(vec![Violation { number: 12, what: format!("{} runs an old image", old.name) }]),
         }
     }
 
@@ -311,7 +323,7 @@ impl Simulation {
             }
             let Some(next) = self.next_instant(&decision) else { break };
             self.world.set_time(next);
-            facts = self.world.settle(&self.pod, &mut self.fate);
+            facts = self.world.settle(&mut self.fate);
         }
         Err(vec![Violation { number: 13, what: "a stop in a fair world does not end".to_owned() }])
     }

@@ -60,7 +60,7 @@ impl Node {
         let mut facts = vec![];
         loop {
             let decision = self.round(&facts);
-            facts = self.world.settle(&self.pod, &mut Fair);
+            facts = self.world.settle(&mut Fair);
             if facts.is_empty() && decision.actions.is_empty() {
                 return decision;
             }
@@ -114,7 +114,7 @@ fn the_first_round_begins_everything_that_needs_nothing_else() {
         [
             "PrepareVolumes { retry: 0 }",
             "CreateSandbox { attempt: 0 }",
-            "Pull { container: \"web\", attempt: 0, retry: 0 }",
+            "Pull { container: \"web\", image: \"web:1\", attempt: 0, retry: 0 }",
         ],
         "one pull serves both containers of an image"
     );
@@ -124,9 +124,8 @@ fn the_first_round_begins_everything_that_needs_nothing_else() {
 #[test]
 fn two_rounds_lie_between_admission_and_all_started() {
     let mut node = Node::new(pod_of(&["web", "worker"]));
-    node.world.images.extend(["web:1".to_owned(), "worker:1".to_owned()]);
     node.round(&[]);
-    let facts = node.world.settle(&node.pod.clone(), &mut Fair);
+    let facts = node.world.settle(&mut Fair);
     let decision = node.round(&facts);
     assert_eq!(decision.actions.len(), 2, "both start: {:?}", decision.actions);
 }
@@ -139,7 +138,7 @@ fn conditions_keep_the_time_of_their_last_change() {
     node.world.set_time(node.world.now.boot_nanos + 10 * SECOND);
     node.world.exit("web", 1, false);
     node.round(&[]);
-    node.world.settle(&node.pod.clone(), &mut Fair);
+    node.world.settle(&mut Fair);
     node.world.set_time(node.world.now.boot_nanos + 5 * SECOND);
     let status = node.settle().status;
     let since = |kind: &str| {
@@ -165,7 +164,7 @@ fn an_ended_pod_still_shows_its_address() {
     let mut node = Node::new(pod_of(&["web"]));
     node.settle();
     node.round(&[Fact::StopRequested { grace_seconds: Some(0) }]);
-    node.world.settle(&node.pod.clone(), &mut Fair);
+    node.world.settle(&mut Fair);
     let status = node.settle().status;
     assert_eq!((status.phase, status.pod_ips.as_slice()), (Phase::Failed, &["10.88.0.2".to_owned()][..]));
 }

@@ -210,8 +210,8 @@ pub(crate) fn harmless(text: &str) -> String {
     text.chars().map(|c| if c.is_control() || is_direction_mark(c) { '\u{fffd}' } else { c }).collect()
 }
 
-/// As [`harmless`], for text of several lines.
-pub(crate) fn harmless_lines(text: &str) -> String {
+/// Text of several lines made harmless for a terminal: control characters and marks that reorder text become visible.
+pub fn harmless_lines(text: &str) -> String {
     text.lines().map(harmless).collect::<Vec<_>>().join("\n")
 }
 

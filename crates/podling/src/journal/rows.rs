@@ -227,6 +227,7 @@ impl Teller {
                     Some((row, before, times)) if *before == passed => {
                         *times += 1;
                         self.rows[*row].outcome = format!("{} ({times} times)", words::one_line(&outcome));
+                        self.rows[*row].took = None;
                         return;
                     }
                     _ => {

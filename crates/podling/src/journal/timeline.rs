@@ -88,3 +88,6 @@ fn name(who: &Who) -> &str {
         Who::Container(name) => name,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,6 +47,7 @@ pub struct ScriptFate {
     failing_probes: Vec<(String, ProbeKind)>,
     failing_starts: BTreeMap<String, Reason>,
     failing_pulls: Vec<String>,
+    slow_pulls: BTreeMap<String, u64>,
     never_pulled: Vec<String>,
     failing_sandbox: bool,
     /// What the node says to those that want other resources.
@@ -79,6 +80,9 @@ impl Fate for ScriptFate {
                 let message = "Container image is not present with pull policy of Never".to_owned();
                 let (reason, retry) = (Reason::ErrImageNeverPull, Retry::OnChange);
                 (0, Err(Failure { reason, message, retry }))
+            }
+            Action::Pull { container, .. } => {
+                (self.slow_pulls.get(container).copied().unwrap_or_default(), Ok(Done::Performed))
             }
             Action::Start { container, .. } => match self.failing_starts.get(container) {
                 Some(reason) => (0, fail(*reason, "it cannot be")),
@@ -162,6 +166,9 @@ impl Script {
         match attribute {
             ["runs", time, "exits", code] => {
                 self.fate.runs.insert(name, (duration(time), code.parse().unwrap()));
+            }
+            ["pulled", "in", time] => {
+                self.fate.slow_pulls.insert(name, duration(time));
             }
             ["ignores", "TERM"] => {
                 self.fate.on_signal.insert(name, None);

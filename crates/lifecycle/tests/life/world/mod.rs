@@ -22,6 +22,8 @@ struct Flight {
     action: Action,
     lands_at: u64,
     result: Result<Done, Failure>,
+    /// What a container is started from.
+    image: String,
 }
 
 /// A process that lives, and what it is going to do.
@@ -40,7 +42,10 @@ pub struct World {
     pub volumes: Volumes,
     /// Conditions that others set to True.
     pub gates: BTreeSet<String>,
-    pub images: BTreeSet<String>,
+    /// The image that was obtained last for each container; the daemon's own knowledge.
+    obtained: BTreeMap<String, String>,
+    /// What each container that runs was started from.
+    pub running_images: BTreeMap<String, String>,
     pub instances: BTreeMap<String, Instance>,
     processes: BTreeMap<String, Process>,
     flights: Vec<Flight>,
@@ -55,7 +60,8 @@ impl World {
             sandbox: Sandbox::Absent,
             volumes: Volumes::Absent,
             gates: BTreeSet::new(),
-            images: BTreeSet::new(),
+            obtained: BTreeMap::new(),
+            running_images: BTreeMap::new(),
             instances: BTreeMap::new(),
             processes: BTreeMap::new(),
             flights: Vec::new(),
@@ -76,10 +82,8 @@ impl World {
         if matches!(self.sandbox, Sandbox::Ready { .. }) {
             seen.pod_ips.push("10.88.0.2".to_owned());
         }
-        let ephemeral = pod.spec.ephemeral_containers.iter().map(|ephemeral| &ephemeral.container);
-        let all = pod.spec.all_containers().chain(ephemeral);
-        for container in all.filter(|c| self.images.contains(&c.image)) {
-            seen.images.insert(container.name.clone(), Image { image_id: "sha256:1".to_owned() });
+        for name in self.obtained.keys().filter(|name| pod.spec.container(name).is_some()) {
+            seen.images.insert(name.clone(), Image { image_id: "sha256:1".to_owned() });
         }
         seen
     }
@@ -98,7 +102,8 @@ impl World {
         }
         let Plan { takes_nanos, result } = fate.plan(action);
         let lands_at = self.now.boot_nanos + takes_nanos;
-        self.flights.push(Flight { action: action.clone(), lands_at, result });
+        let image = action.container().and_then(|name| self.obtained.get(name)).cloned().unwrap_or_default();
+        self.flights.push(Flight { action: action.clone(), lands_at, result, image });
     }
 
     /// Gives an action up, as the engine does with those that `Decision::cancel` names.
@@ -117,7 +122,7 @@ impl World {
     }
 
     /// Lets everything happen that is due, and tells the completions.
-    pub fn settle(&mut self, pod: &Pod, fate: &mut dyn Fate) -> Vec<Fact> {
+    pub fn settle(&mut self, fate: &mut dyn Fate) -> Vec<Fact> {
         let now = self.now.boot_nanos;
         let due: Vec<_> = self
             .processes
@@ -134,8 +139,11 @@ impl World {
             self.flights.drain(..).partition(|flight| flight.lands_at <= now);
         self.flights = flying;
         let mut facts = Vec::with_capacity(landed.len());
-        for Flight { action, result, .. } in landed {
-            let result = self.land(pod, &action, result, fate);
+        for Flight { action, result, image, .. } in landed {
+            if let Action::Start { container, .. } = &action {
+                self.running_images.insert(container.clone(), image);
+            }
+            let result = self.land(&action, result, fate);
             facts.push(Fact::Completed { action, result });
         }
         facts
@@ -143,7 +151,6 @@ impl World {
 
     fn land(
         &mut self,
-        pod: &Pod,
         action: &Action,
         result: Result<Done, Failure>,
         fate: &mut dyn Fate,
@@ -162,9 +169,8 @@ impl World {
                     Err(_) => Sandbox::Absent,
                 };
             }
-            Action::Pull { container, .. } if result.is_ok() => {
-                let image = pod.spec.container(container).map(|container| container.image.clone());
-                self.images.extend(image);
+            Action::Pull { container, image, .. } if result.is_ok() => {
+                self.obtained.insert(container.clone(), image.clone());
             }
             Action::Start { container, attempt, sandbox, .. } => {
                 return self.land_start(container, *attempt, *sandbox, result, fate);
@@ -302,6 +308,11 @@ impl World {
                     | Action::ResizeContainer { .. }
             )
         });
+    }
+
+    /// A daemon that comes back knows no image that was obtained.
+    pub fn forget_images(&mut self) {
+        self.obtained.clear();
     }
 
     /// The machine boots anew: nothing runs, nothing is known of what ran.
