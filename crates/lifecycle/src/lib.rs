@@ -22,8 +22,9 @@
 //! | what a completed action leaves behind, probe thresholds | `note/completed.rs` |
 //! | whether and when a container restarts | `restart.rs` |
 //! | start order; stop order; probe schedules; cleaning up | `plan/` |
+//! | in-place resize: what is asked, allocated, applied | `resize.rs`, `plan/resize.rs`, `note/resized.rs` |
 //! | phase, conditions, container states, the cause | `report/` |
-//! | the 14 promises, checked from outside | [`invariants`] |
+//! | the 16 promises, checked from outside | [`invariants`] |
 //! | what is recorded of a life, and how it is played again | [`journal`], [`replay`] |
 //! | every rule as a timeline for a Kubernetes user | `scenarios/` |
 //! | random worlds, and wrong decisions that must be caught | `tests/life/` |

@@ -132,7 +132,8 @@ pub struct Condition {
     pub observed_generation: i64,
 }
 
-/// One of `containerStatuses`, `initContainerStatuses` or `ephemeralContainerStatuses`.
+/// One of `containerStatuses`, `initContainerStatuses` or `ephemeralContainerStatuses`. `allocatedResourcesStatus` speaks
+/// of devices (KEP-4680), which podling does not hand out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerStatus {
     /// `name`.
@@ -253,7 +254,7 @@ pub enum TerminatedReason {
     Error,
     /// The OOM killer.
     OOMKilled,
-    /// The first program could not be executed.
+    /// The first program could not be executed (other runtimes say ContainerCannotRun).
     StartError,
     /// The exit was lost, as by a reboot; the code is 137.
     ContainerStatusUnknown,
