@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lifecycle::status::{CONTAINERS_READY, ContainerState, Phase};
 use lifecycle::{Action, Decision, Due, InstanceState, Observation, ProbeKind, Sandbox, Volumes};
@@ -194,6 +195,33 @@ fn invariant_12_catches_oversleeping() {
             wake_at.boot_nanos += 1;
         }
     });
+}
+
+/// The kinds of deadlines, in the order of [`Due`]. A new kind does not compile without its place here.
+fn kind_of(due: &Due) -> usize {
+    match due {
+        Due::ActiveDeadline => 0,
+        Due::Grace { .. } => 1,
+        Due::Restart { .. } => 2,
+        Due::Pull { .. } => 3,
+        Due::Create { .. } => 4,
+        Due::Probe { .. } => 5,
+        Due::Resize => 6,
+        Due::Sandbox => 7,
+        Due::Volumes => 8,
+        Due::Removal => 9,
+    }
+}
+
+#[test]
+fn invariant_12_catches_every_kind_of_deadline_that_nobody_waits_for() {
+    static FORGOTTEN: AtomicUsize = AtomicUsize::new(0);
+    for kind in 0..=9 {
+        FORGOTTEN.store(kind, Ordering::SeqCst);
+        assert_caught(12, |_, _, decision, _| {
+            decision.wake_at.take_if(|wake_at| kind_of(&wake_at.what) == FORGOTTEN.load(Ordering::Relaxed));
+        });
+    }
 }
 
 #[test]
