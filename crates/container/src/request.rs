@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use linux::cgroup::Limits;
 use oci_spec::runtime::{LinuxResources, Process, Spec};
 
 use crate::{LogConfig, StagedBind, TmpfsMount, UnixNanos};
@@ -116,6 +117,18 @@ pub struct Started {
     /// What the machine did not allow and the container runs without, as sentences (raised rlimits, a lowered
     /// oom_score_adj).
     pub warnings: Vec<String>,
+}
+
+/// What became of new limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resized {
+    /// They hold; this is what the kernel made of them (it rounds memory down to pages).
+    InForce(Box<Limits>),
+    /// Nothing was changed: the memory limit is not above what is in use.
+    MemoryInUse {
+        /// The working set: memory without page cache that was not touched lately.
+        bytes: u64,
+    },
 }
 
 /// A further process in a running container.

@@ -36,6 +36,11 @@ impl Checkpoint {
         Ok(Checkpoint { memory_path, memory, written: 0, saved: Vec::new() })
     }
 
+    /// Saves the Pod after an edit.
+    pub(crate) fn save_pod(&self, pod: &Pod) -> io::Result<()> {
+        replace(&self.memory_path.with_file_name("pod.json"), &serde_json::to_vec(pod)?).map(drop)
+    }
+
     /// Saves the Memory, if it differs from what was saved last.
     pub(crate) fn save(&mut self, memory: &Memory) -> io::Result<()> {
         let mut line = serde_json::to_vec(memory)?;

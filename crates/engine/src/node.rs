@@ -9,6 +9,7 @@ use lifecycle::{Fact, Policy};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::allocations::Allocations;
 use crate::control_plane::{ControlPlane, PodChange};
 use crate::pod::{Input, PodContext, PodTask};
 
@@ -57,6 +58,7 @@ pub(crate) struct NodeShared {
     pub(crate) images: Images,
     pub(crate) policy: Policy,
     pub(crate) network: crate::network::NodeNetwork,
+    pub(crate) allocations: Allocations,
     memory_bytes: OnceLock<u64>,
     cores: OnceLock<i64>,
 }
@@ -86,6 +88,7 @@ impl Node {
         let images = Images::open(&config.image_dir)?;
         let shared = Arc::new(NodeShared {
             network: crate::network::NodeNetwork::new(&config),
+            allocations: Allocations::new(crate::allocations::machine()),
             config,
             control_plane,
             images,

@@ -15,6 +15,18 @@ pub(crate) fn parse(text: &str) -> Option<i32> {
     NAMES.iter().find(|(known, _)| *known == name).map(|(_, signal)| signal.as_raw())
 }
 
+/// The name of a signal as `status` shows it, `SIGTERM`.
+pub(crate) fn name(number: i32) -> String {
+    let known = NAMES.iter().find(|(_, signal)| signal.as_raw() == number);
+    match known {
+        Some((name, _)) => format!("SIG{name}"),
+        None if number == 34 => "SIGRTMIN".to_owned(),
+        None if number == 64 => "SIGRTMAX".to_owned(),
+        None if number < 50 => format!("SIGRTMIN+{}", number - 34),
+        None => format!("SIGRTMAX-{}", 64 - number),
+    }
+}
+
 /// signal(7): glibc keeps two real-time signals for itself, so RTMIN is 34 and RTMAX is 64.
 fn real_time(name: &str) -> Option<i32> {
     let offset = |rest: &str| if rest.is_empty() { Some(0) } else { rest.parse::<i32>().ok() };

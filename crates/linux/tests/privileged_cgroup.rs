@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use linux::cgroup::{Cgroup, Hierarchy, Limits};
+use linux::cgroup::{Cgroup, Hierarchy, Limits, weight_from_shares};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -84,6 +84,10 @@ fn limits_are_read_back() {
         limits.memory_swap_bytes = Some((64 << 20) * factor);
         scene.cgroup.apply(&limits).unwrap();
     }
+    let in_force = scene.cgroup.limits_in_force().unwrap();
+    assert_eq!(in_force.cpu_quota_us.zip(in_force.cpu_period_us), Some((25_000, 50_000)));
+    assert_eq!(in_force.cpu_shares.map(weight_from_shares), Some(59));
+    assert_eq!(in_force.memory_limit_bytes, Some(64 << 20));
     let expected: &[(&str, &str, &str)] = if scene.cgroup.is_v2() {
         &[("", "cpu.weight", "59"), ("", "cpu.max", "25000 50000"), ("", "pids.max", "17")]
     } else {
@@ -106,6 +110,15 @@ fn limits_are_read_back() {
         let path = root.join(&scene.cgroup.path()[1..]).join(file);
         assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), *value, "{}", path.display());
     }
+    let none = Limits {
+        cpu_quota_us: Some(-1),
+        memory_limit_bytes: Some(-1),
+        memory_swap_bytes: Some(-1),
+        ..Limits::default()
+    };
+    scene.cgroup.apply(&none).unwrap();
+    let in_force = scene.cgroup.limits_in_force().unwrap();
+    assert_eq!((in_force.cpu_quota_us, in_force.memory_limit_bytes), (Some(-1), Some(-1)));
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 use std::path::PathBuf;
 
+use linux::cgroup::Limits;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{ContainerPlan, ExternalPlan, ProcessPlan, SandboxPlan};
@@ -91,6 +92,14 @@ pub enum Request {
     StopSandbox,
     /// End everything, then the shim itself. There is no reply but the end of the process, unless it fails.
     Shutdown,
+    /// Change limits of a running container's cgroup or of the Pod's. They are absolute, so the same asked again is
+    /// answered with what the first asking did.
+    Resize {
+        /// The container's key; the Pod without one.
+        key: Option<String>,
+        /// What changes; what is `None` stays as it is.
+        limits: Limits,
+    },
 }
 
 /// What a shim sends.
@@ -158,6 +167,16 @@ pub enum Reply {
     State(State),
     /// To everything else.
     Done,
+    /// To Resize: the limits hold.
+    Resized {
+        /// What the kernel made of them.
+        in_force: Limits,
+    },
+    /// To Resize: nothing was changed, because so much memory is in use that the new limit would kill.
+    MemoryInUse {
+        /// The working set.
+        bytes: u64,
+    },
 }
 
 /// Everything a shim knows.

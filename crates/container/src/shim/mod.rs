@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use linux::cgroup::Limits;
 use rustix::pipe::{PipeFlags, pipe_with};
 use shim::protocol::{Reply, Request, SandboxState, State, VERSION};
 use tokio::sync::mpsc;
@@ -22,8 +23,8 @@ use crate::capabilities;
 use crate::plan::{self, Context, bundle};
 use crate::seccomp::{self, FilterCache};
 use crate::{
-    ContainerRequest, Error, Exec, ExecRequest, ExecStdio, ExecStreams, Exit, Key, RuntimeHandler, Sandbox,
-    SandboxSpec, ShimConfig, Started, UnixNanos,
+    ContainerRequest, Error, Exec, ExecRequest, ExecStdio, ExecStreams, Exit, Key, Resized, RuntimeHandler,
+    Sandbox, SandboxSpec, ShimConfig, Started, UnixNanos,
 };
 use connection::Connection;
 
@@ -220,6 +221,16 @@ impl Shim {
             (None, _) => ours,
         };
         Ok(Exec { pid, streams })
+    }
+
+    /// Changes limits of a running container, or of the Pod as a whole (`None`). What is `None` in them stays as it is.
+    pub async fn resize(&self, key: Option<&str>, limits: Limits) -> Result<Resized, Error> {
+        let request = Request::Resize { key: key.map(str::to_owned), limits };
+        match self.connection.ask(request, Vec::new()).await? {
+            (Reply::Resized { in_force }, _) => Ok(Resized::InForce(Box::new(in_force))),
+            (Reply::MemoryInUse { bytes }, _) => Ok(Resized::MemoryInUse { bytes }),
+            _ => Err(self.connection.nonsense("Resize")),
+        }
     }
 
     /// Sends a signal to the first process of a container, or to an exec's. One that has ended is no error.

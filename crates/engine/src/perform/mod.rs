@@ -5,6 +5,7 @@ mod earlier;
 mod handler;
 mod hooks;
 mod pull;
+mod resize;
 mod sandbox;
 mod start;
 mod stop;
@@ -32,13 +33,10 @@ pub(crate) async fn perform(context: &Arc<PodContext>, action: &Action) -> Perfo
             start::start(context, container, *attempt).await
         }
         Action::PostStart { container, attempt } => hooks::post_start(context, container, *attempt).await,
-        Action::AllocateResources { .. } => {
-            let message = "podling does not resize a running Pod yet";
-            (Err(stuck(Reason::Infeasible, message)), Change::Nothing)
-        }
-        // Nothing is resized that was not allocated.
-        Action::ResizePod { .. } | Action::ResizeContainer { .. } => {
-            (Err(stuck(Reason::ResizeError, "nothing was allocated")), Change::Nothing)
+        Action::AllocateResources { resources, .. } => resize::allocate(context, resources),
+        Action::ResizePod { resources, .. } => resize::pod(context, resources).await,
+        Action::ResizeContainer { container, attempt, resources, .. } => {
+            resize::container(context, container, *attempt, resources).await
         }
         Action::PreStop { container, attempt } => hooks::pre_stop(context, container, *attempt).await,
         Action::Probe { container, attempt, kind, .. } => {

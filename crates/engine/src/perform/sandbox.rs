@@ -18,7 +18,10 @@ const SHM_SIZE_BYTES: u64 = 64 * 1024 * 1024;
 
 pub(super) async fn create(context: &Arc<PodContext>, attempt: u32) -> Performed {
     match create_and_attach(context, attempt).await {
-        Ok(pod_ips) => performed(Change::SandboxReady { attempt, pod_ips }),
+        Ok(pod_ips) => {
+            let host_ips = vec![context.node.network.host_ip()];
+            performed(Change::SandboxReady { attempt, pod_ips, host_ips })
+        }
         Err(failure) => (Err(failure), Change::SandboxDead { attempt }),
     }
 }

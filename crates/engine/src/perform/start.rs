@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use container::{ContainerRequest, LogConfig, Rootfs, RuntimeHandler, StartErrorKind};
+use container::{ContainerRequest, Key, LogConfig, Rootfs, RuntimeHandler, StartErrorKind};
 use image::Image;
-use lifecycle::{Failure, Reason};
+use lifecycle::{Failure, Instance, InstanceState, Reason, User};
 use model::pod::{Container, Pod};
 
 use super::{Performed, chain, container_spec, earlier, failed, performed, stuck};
@@ -36,7 +36,9 @@ async fn start_container(context: &Arc<PodContext>, name: &str, attempt: u32) ->
     let request = request(context, &pod, container, attempt, &image)?;
     let container_id = container_id(&pod, name, attempt);
     earlier::forget(context, name, attempt).await;
-    remember(context, name, attempt, &request, stop_signal(container, &image));
+    let stop_signal = stop_signal(container, &image);
+    let user = user(&request);
+    remember(context, name, attempt, &request, stop_signal);
     context.report(ReportKind::Log {
         container: name.to_owned(),
         attempt,
@@ -54,7 +56,14 @@ async fn start_container(context: &Arc<PodContext>, name: &str, attempt: u32) ->
     context.report_step(format!("start {name}/{attempt}"), begun);
     crate::diagnose::after_start(context, name, attempt);
     let started_at = clock::at_wall(i64::try_from(started.started_at.0).unwrap_or(i64::MAX));
-    Ok(Change::Started { container: name.to_owned(), attempt, container_id, started_at })
+    let instance = Instance {
+        attempt,
+        container_id,
+        user,
+        stop_signal: Some(crate::signals::name(stop_signal)),
+        state: InstanceState::Running { started_at },
+    };
+    Ok(Change::Started { container: name.to_owned(), instance })
 }
 
 /// Everything that the shim is told of the container.
@@ -86,7 +95,29 @@ fn request(
             Some(path) => RuntimeHandler::External(path.clone()),
             None => RuntimeHandler::Podling,
         },
-        target_pid_namespace_of: None,
+        target_pid_namespace_of: target(context, pod, name)?,
+    })
+}
+
+/// Whom its first process runs as.
+fn user(request: &ContainerRequest) -> Option<User> {
+    let user = request.spec.process().as_ref()?.user();
+    Some(User {
+        uid: user.uid(),
+        gid: user.gid(),
+        supplemental_groups: user.additional_gids().clone().unwrap_or_default(),
+    })
+}
+
+/// The container whose PID namespace an ephemeral one joins: its running incarnation.
+fn target(context: &PodContext, pod: &Pod, name: &str) -> Result<Option<Key>, Failure> {
+    let ephemeral = pod.spec.ephemeral_containers.iter().find(|ephemeral| ephemeral.container.name == name);
+    let Some(target) = ephemeral.and_then(|ephemeral| ephemeral.target.as_deref()) else { return Ok(None) };
+    let attempt = context.prepared().attempts.get(target).copied();
+    let running = attempt.filter(|attempt| context.is_running(target, *attempt));
+    running.map(|attempt| Some(key(target, attempt))).ok_or_else(|| {
+        let message = format!("unable to find target container {target:?}: it does not run");
+        failed(Reason::CreateContainerError, message)
     })
 }
 

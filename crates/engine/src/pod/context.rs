@@ -126,13 +126,18 @@ impl PodContext {
         }
     }
 
-    /// The Pod as it is asked for now.
+    /// The Pod that things are made from: as it is asked for, with the resources that the node has set aside.
     pub(crate) fn pod(&self) -> Arc<Pod> {
         Arc::clone(&lock(&self.pod))
     }
 
     pub(super) fn set_pod(&self, pod: Arc<Pod>) {
         *lock(&self.pod) = pod;
+    }
+
+    /// The queue of the Pod's own task.
+    pub(crate) fn inputs(&self) -> &mpsc::Sender<Input> {
+        &self.inputs
     }
 
     /// What was prepared. The guard is never held across an await.

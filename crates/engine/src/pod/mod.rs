@@ -14,6 +14,7 @@
 mod context;
 mod world;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +22,11 @@ use std::time::Duration;
 use lifecycle::invariants::Ledger;
 use lifecycle::{Action, Decision, Done, End, Event, Fact, Failure, Memory, Now, Observation, Reason, Retry};
 use model::pod::Pod;
+use model::resources::effective;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use crate::allocations::Amounts;
 use crate::checkpoint::Checkpoint;
 use crate::control_plane::ReportKind;
 use crate::journal::Journal;
@@ -65,6 +68,8 @@ pub(crate) struct Completion {
 /// The task's own state.
 pub(crate) struct PodTask {
     context: Arc<PodContext>,
+    /// The Pod as it is asked for; what things are made from is the context's.
+    asked: Arc<Pod>,
     memory: Memory,
     /// Holds every decision against the numbered invariants.
     ledger: Ledger,
@@ -90,13 +95,15 @@ const QUEUE_LENGTH: usize = 64;
 impl PodTask {
     /// Admits the Pod. Inputs go to the returned sender, which is also how the Pod's own shim tells its events.
     pub(crate) fn new(context: Arc<PodContext>, inputs: mpsc::Receiver<Input>) -> PodTask {
-        let (pod, policy, now) = (context.pod(), context.node.policy, clock::now());
-        let memory = Memory::new(&pod, policy, now);
-        let ledger = Ledger::new(&pod, policy, now);
-        let journal = Journal::new(&context.node.config.data_dir, &pod, policy, now);
+        let (asked, policy, now) = (context.pod(), context.node.policy, clock::now());
+        let memory = Memory::new(&asked, policy, now);
+        let ledger = Ledger::new(&asked, policy, now);
+        let journal = Journal::new(&context.node.config.data_dir, &asked, policy, now);
+        context.node.allocations.admit(&asked.meta.uid, Amounts::requested(&effective(&asked.spec)));
         let (completed, completions) = mpsc::channel(QUEUE_LENGTH);
         PodTask {
             context,
+            asked,
             memory,
             ledger,
             broken: BTreeSet::new(),
@@ -133,10 +140,11 @@ impl PodTask {
             }
             self.wait(&decision).await;
         }
-        self.journal.flush(&self.context.pod(), &self.memory, clock::now());
+        self.journal.flush(&self.asked, &self.memory, clock::now());
         if !self.context.node.config.keep_journals {
             self.journal.remove();
         }
+        self.context.node.allocations.release(&self.asked.meta.uid);
         self.context.forget().await;
         self.context.report(ReportKind::Gone);
     }
@@ -146,16 +154,20 @@ impl PodTask {
         let in_flight: BTreeSet<Action> = self.in_flight.keys().cloned().collect();
         let observation = self.world.observe(&in_flight);
         self.note(&Fact::Observed(observation.clone()), now, None);
-        let decision = lifecycle::decide(&self.context.pod(), &self.memory, &observation, &now);
+        let decision = lifecycle::decide(&self.asked, &self.memory, &observation, &now);
         (observation, decision)
     }
 
     /// Takes a fact in; of a completion with the time that its action took.
     fn note(&mut self, fact: &Fact, now: Now, took: Option<Duration>) {
-        let pod = self.context.pod();
         self.journal.noted(fact, now, took.map(|took| took.as_nanos() as u64));
-        self.ledger.note(&pod, fact, &now);
-        for event in self.memory.note(&pod, fact, &now) {
+        self.ledger.note(&self.asked, fact, &now);
+        let events = self.memory.note(&self.asked, fact, &now);
+        match self.memory.pod_as_allocated(&self.asked) {
+            Cow::Borrowed(_) => self.context.set_pod(Arc::clone(&self.asked)),
+            Cow::Owned(allocated) => self.context.set_pod(Arc::new(allocated)),
+        }
+        for event in events {
             self.context.report_event(event);
         }
     }
@@ -163,7 +175,7 @@ impl PodTask {
     /// Puts the round into the journal, and holds it against the invariants. A breach is a mistake of podling: it is
     /// told as loudly as can be, and the Pod goes on.
     fn record(&mut self, observation: Observation, decision: &Decision, now: Now) {
-        let pod = self.context.pod();
+        let pod = Arc::clone(&self.asked);
         let violations = self.ledger.check(&pod, &observation, decision, &now);
         self.journal.round(observation, decision, now);
         for violation in violations {
@@ -246,7 +258,7 @@ impl PodTask {
                 Some(input) = self.inputs.recv() => self.take_input(input),
                 () = &mut due => {}
                 () = journal_due => {
-                    self.journal.flush(&self.context.pod(), &self.memory, clock::now());
+                    self.journal.flush(&self.asked, &self.memory, clock::now());
                     continue;
                 }
             }
@@ -272,7 +284,8 @@ impl PodTask {
             Input::Fact(fact) => self.note(&fact, clock::now(), None),
             Input::PodChanged(pod) => {
                 self.journal.asked(&pod);
-                self.context.set_pod(pod);
+                self.asked = pod;
+                self.save_pod();
                 self.note(&Fact::PodChanged, clock::now(), None);
             }
             Input::ContainerEnded { container, attempt, ended } => {
@@ -305,10 +318,18 @@ impl PodTask {
     fn begin_checkpoint(&mut self) {
         let directories = &self.context.directories;
         let made =
-            directories.create().and_then(|()| Checkpoint::create(&directories.data, &self.context.pod()));
+            directories.create().and_then(|()| Checkpoint::create(&directories.data, &self.asked));
         match made {
             Ok(checkpoint) => self.checkpoint = Some(checkpoint),
             Err(error) => self.warn_of_checkpoint(&error),
+        }
+    }
+
+    fn save_pod(&self) {
+        if let Some(checkpoint) = &self.checkpoint
+            && let Err(error) = checkpoint.save_pod(&self.asked)
+        {
+            self.warn_of_checkpoint(&error);
         }
     }
 

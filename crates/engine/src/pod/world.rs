@@ -12,6 +12,7 @@ pub(super) struct World {
     images: BTreeMap<String, Image>,
     volumes: Volumes,
     pod_ips: Vec<String>,
+    host_ips: Vec<String>,
     /// Exits that were told before the start that they belong to was: a program may end within microseconds.
     early_exits: BTreeMap<(String, u32), Ended>,
 }
@@ -35,7 +36,7 @@ pub(crate) enum Change {
     /// No volume is left.
     VolumesAbsent,
     /// Pause runs and the Pod has its addresses.
-    SandboxReady { attempt: u32, pod_ips: Vec<String> },
+    SandboxReady { attempt: u32, pod_ips: Vec<String>, host_ips: Vec<String> },
     /// Something of a sandbox is there that is of no use.
     SandboxDead { attempt: u32 },
     /// Nothing of a sandbox is left.
@@ -43,7 +44,7 @@ pub(crate) enum Change {
     /// The image of a container is here.
     ImagePresent { container: String, image_id: String },
     /// A container runs.
-    Started { container: String, attempt: u32, container_id: String, started_at: Now },
+    Started { container: String, instance: Instance },
 }
 
 impl World {
@@ -53,9 +54,10 @@ impl World {
             Change::VolumesReady => self.volumes = Volumes::Ready,
             Change::VolumesPartial => self.volumes = Volumes::Partial,
             Change::VolumesAbsent => self.volumes = Volumes::Absent,
-            Change::SandboxReady { attempt, pod_ips } => {
+            Change::SandboxReady { attempt, pod_ips, host_ips } => {
                 self.sandbox = Sandbox::Ready { attempt };
                 self.pod_ips = pod_ips;
+                self.host_ips = host_ips;
             }
             Change::SandboxDead { attempt } => self.sandbox = Sandbox::Dead { attempt },
             Change::SandboxAbsent => {
@@ -65,9 +67,8 @@ impl World {
             Change::ImagePresent { container, image_id } => {
                 self.images.insert(container, Image { image_id });
             }
-            Change::Started { container, attempt, container_id, started_at } => {
-                let state = InstanceState::Running { started_at };
-                let instance = Instance { attempt, container_id, user: None, stop_signal: None, state };
+            Change::Started { container, instance } => {
+                let attempt = instance.attempt;
                 self.containers.insert(container.clone(), instance);
                 if let Some(ended) = self.early_exits.remove(&(container.clone(), attempt)) {
                     self.container_ended(&container, attempt, ended);
@@ -113,7 +114,7 @@ impl World {
             images: self.images.clone(),
             volumes: self.volumes,
             pod_ips: self.pod_ips.clone(),
-            host_ips: Vec::new(),
+            host_ips: self.host_ips.clone(),
             gates: BTreeSet::new(),
             in_flight: in_flight.clone(),
         }

@@ -1,5 +1,6 @@
 //! Requests and limits as cgroup values, computed as the kubelet does.
 
+use linux::cgroup::Limits;
 use model::pod::{PodSpec, Resources};
 use model::resources::effective;
 use oci_spec::OciSpecError;
@@ -52,6 +53,15 @@ fn cpu_and_memory(resources: &Resources) -> Result<LinuxResources, OciSpecError>
         memory = memory.limit(limit).swap(limit);
     }
     LinuxResourcesBuilder::default().cpu(cpu.build()?).memory(memory.build()?).build()
+}
+
+/// The same for a cgroup that has limits already: one that is not asked for any more is taken away.
+pub(crate) fn resized(resources: &Resources) -> Result<Limits, OciSpecError> {
+    let mut limits = container::limits::from_resources(&cpu_and_memory(resources)?);
+    for limit in [&mut limits.cpu_quota_us, &mut limits.memory_limit_bytes, &mut limits.memory_swap_bytes] {
+        limit.get_or_insert(-1);
+    }
+    Ok(limits)
 }
 
 /// kubelet's `MilliCPUToShares`.

@@ -26,6 +26,7 @@
 mod error;
 mod group;
 mod hierarchy;
+mod in_force;
 mod limits;
 mod teardown;
 mod usage;

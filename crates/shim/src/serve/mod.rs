@@ -19,6 +19,7 @@ mod log;
 mod output;
 mod reap;
 mod requests;
+mod resize;
 mod sandbox;
 mod shutdown;
 mod start;

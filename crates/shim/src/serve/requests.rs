@@ -112,6 +112,7 @@ impl Shim {
             }
             Request::State => Ok(Some((Reply::State(self.state()), Vec::new()))),
             Request::StopSandbox => self.stop_sandbox(caller),
+            Request::Resize { key, limits } => self.resize(key.as_deref(), &limits),
             Request::Shutdown => {
                 self.shut_down(caller);
                 Ok(None)

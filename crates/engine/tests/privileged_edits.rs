@@ -1,0 +1,243 @@
+//! What an edit of a running Pod does: resources change in place, ephemeral containers come. The control plane is the
+//! test's: it sends edits and waits for the status that must follow.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use engine::{ControlPlane, Node, NodeConfig, PodChange, Report, ReportKind};
+use lifecycle::Status;
+use lifecycle::status::{ContainerState, ContainerStatus};
+use linux::cgroup::{Cgroup, Hierarchy, Limits, weight_from_shares};
+use model::pod::{EphemeralContainer, KeyedObject, ObjectKind, Pod, Resources};
+use model::quantity::Quantity;
+use tokio::sync::mpsc;
+
+/// No status of these tests takes longer, unless it never comes.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+const MIB: i64 = 1 << 20;
+
+const MANIFEST: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: edited}
+spec:
+  terminationGracePeriodSeconds: 2
+  securityContext: {runAsUser: 1000, runAsGroup: 1001, supplementalGroups: [7]}
+  containers:
+  - name: one
+    image: podling/toolbox
+    imagePullPolicy: IfNotPresent
+    command: [trap, TERM]
+    resources: {requests: {cpu: 100m, memory: 32Mi}, limits: {cpu: 200m, memory: 64Mi}}
+    volumeMounts: [{name: scratch, mountPath: /scratch}]
+  volumes: [{name: scratch, emptyDir: {}}]
+";
+
+/// The control plane of one test.
+struct Plane {
+    watch: Mutex<Option<mpsc::Receiver<PodChange>>>,
+    reports: mpsc::UnboundedSender<Report>,
+}
+
+impl ControlPlane for Plane {
+    fn watch_pods(&self) -> mpsc::Receiver<PodChange> {
+        self.watch.lock().unwrap().take().unwrap()
+    }
+
+    fn object(&self, _: ObjectKind, _: &str, _: &str) -> Option<KeyedObject> {
+        None
+    }
+
+    fn objects_may_appear(&self) -> bool {
+        false
+    }
+
+    fn report(&self, report: Report) {
+        let _ = self.reports.send(report);
+    }
+}
+
+/// A node with one Pod, and what it reports.
+struct Scene {
+    directory: tempfile::TempDir,
+    node: Node,
+    name: String,
+    pod: Pod,
+    changes: mpsc::Sender<PodChange>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    /// What was told, for the message of a test that waits in vain.
+    told: Vec<String>,
+}
+
+impl Scene {
+    /// A Pod that runs.
+    async fn start(test: &str) -> (Scene, Status) {
+        assert!(rustix::process::geteuid().is_root(), "this test makes containers and needs root");
+        let directory = tempfile::Builder::new().prefix("podling-").tempdir().unwrap();
+        let name = format!("edit-{test}-{}", std::process::id());
+        let mut pod = model::manifest::parse("pod.yaml", MANIFEST.as_bytes()).unwrap().pods.remove(0);
+        pod.meta.uid = format!("{name}-uid");
+        let (changes, watch) = mpsc::channel(8);
+        let (sender, reports) = mpsc::unbounded_channel();
+        let config = NodeConfig {
+            name: name.clone(),
+            data_dir: directory.path().join("data"),
+            run_dir: directory.path().join("run"),
+            image_dir: directory.path().join("images"),
+            seccomp_dir: directory.path().join("seccomp"),
+            oci_runtime: None,
+            publish: Vec::new(),
+            keep_journals: false,
+        };
+        let plane = Plane { watch: Mutex::new(Some(watch)), reports: sender };
+        let node = Node::start(config, Arc::new(plane)).await.unwrap();
+        let mut scene = Scene { directory, node, name, pod, changes, reports, told: Vec::new() };
+        scene.apply().await;
+        let status = scene.status(|status| is_running(&status.container_statuses[0])).await;
+        (scene, status)
+    }
+
+    /// Sends the Pod as it stands.
+    async fn apply(&self) {
+        self.changes.send(PodChange::Apply(Box::new(self.pod.clone()))).await.unwrap();
+    }
+
+    /// Sends the Pod with other resources.
+    async fn resize(&mut self, cpu: [&str; 2], memory: [&str; 2]) {
+        let list = |at: usize| {
+            let entry = |name: &str, text: &str| (name.to_owned(), Quantity::parse(text).unwrap());
+            [entry("cpu", cpu[at]), entry("memory", memory[at])].into()
+        };
+        self.pod.spec.containers[0].resources = Resources { requests: list(0), limits: list(1) };
+        self.pod.meta.generation += 1;
+        self.apply().await;
+    }
+
+    /// Waits for a status.
+    async fn status(&mut self, is_it: impl Fn(&Status) -> bool) -> Status {
+        let wait = async {
+            loop {
+                let report = self.reports.recv().await.unwrap();
+                match report.kind {
+                    ReportKind::Status(status) if is_it(&status) => return *status,
+                    kind => self.told.push(format!("{kind:?}")),
+                }
+            }
+        };
+        match tokio::time::timeout(TIMEOUT, wait).await {
+            Ok(status) => status,
+            Err(_) => panic!("the status never came, but:\n{}", self.told.join("\n")),
+        }
+    }
+
+    fn cgroup(&self, below: &str) -> Cgroup {
+        let path = format!("/podling/{}/pod{}{below}", self.name, self.pod.meta.uid);
+        Cgroup::open(&Hierarchy::detect().unwrap(), &path).unwrap()
+    }
+
+    /// What holds for the container, and the same for its Pod.
+    fn limits(&self) -> Limits {
+        let [pod, container] = ["", "/one"].map(|below| self.cgroup(below).limits_in_force().unwrap());
+        assert_eq!(pod, container, "the Pod has one container");
+        container
+    }
+
+    /// Stops the Pod; nothing may be left.
+    async fn finish(mut self) {
+        let uid = self.pod.meta.uid.clone();
+        self.changes.send(PodChange::Delete { uid, grace_period_seconds: None }).await.unwrap();
+        while !matches!(self.reports.recv().await.unwrap().kind, ReportKind::Gone) {}
+        assert!(!self.cgroup("").exists());
+        let errors = self.node.close().await;
+        assert!(errors.is_empty(), "{errors:?}");
+        self.directory.close().unwrap();
+    }
+}
+
+fn is_running(container: &ContainerStatus) -> bool {
+    matches!(container.state, ContainerState::Running { .. })
+}
+
+fn assert_limits(limits: &Limits, shares: u64, quota_us: i64, memory_bytes: i64) {
+    assert_eq!(limits.cpu_shares.map(weight_from_shares), Some(weight_from_shares(shares)));
+    assert_eq!((limits.cpu_quota_us, limits.memory_limit_bytes), (Some(quota_us), Some(memory_bytes)));
+}
+
+#[tokio::test]
+async fn resources_change_in_place() {
+    let (mut scene, first) = Scene::start("resize").await;
+    assert_limits(&scene.limits(), 102, 20_000, 64 * MIB);
+
+    for (cpu, memory, shares, quota_us, mib) in [
+        (["250m", "500m"], ["48Mi", "128Mi"], 256, 50_000, 128),
+        (["50m", "100m"], ["16Mi", "48Mi"], 51, 10_000, 48),
+    ] {
+        scene.resize(cpu, memory).await;
+        let wanted = scene.pod.spec.containers[0].resources.clone();
+        let is_resizing =
+            |status: &Status| status.conditions.iter().any(|it| it.kind.starts_with("PodResize"));
+        let has = |status: &Status| status.container_statuses[0].resources == wanted;
+        let status = scene.status(|status| has(status) && !is_resizing(status)).await;
+        assert_limits(&scene.limits(), shares, quota_us, mib * MIB);
+        let container = &status.container_statuses[0];
+        assert_eq!(container.allocated_resources, wanted.requests);
+        assert_eq!(container.container_id, first.container_statuses[0].container_id, "nothing restarted");
+    }
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn what_the_node_does_not_have_stays_asked_for() {
+    let (mut scene, _) = Scene::start("infeasible").await;
+    scene.resize(["100m", "200m"], ["1Pi", "1Pi"]).await;
+    let pending =
+        |status: &Status| status.conditions.iter().find(|it| it.kind == "PodResizePending").cloned();
+    let status = scene.status(|status| pending(status).is_some()).await;
+    let condition = pending(&status).unwrap();
+    assert_eq!(condition.reason.as_deref(), Some("Infeasible"));
+    let message = condition.message.unwrap();
+    assert!(message.starts_with("Node didn't have enough capacity: memory, requested: 1125899906842624,"));
+    assert_limits(&scene.limits(), 102, 20_000, 64 * MIB);
+    assert_eq!(status.container_statuses[0].allocated_resources["memory"], Quantity::parse("32Mi").unwrap());
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn an_ephemeral_container_joins_the_processes_of_its_target() {
+    let (mut scene, _) = Scene::start("ephemeral").await;
+    let mut container = scene.pod.spec.containers[0].clone();
+    container.name = "debug".to_owned();
+    container.resources = Resources::default();
+    let target = Some("one".to_owned());
+    scene.pod.spec.ephemeral_containers.push(EphemeralContainer { container, target });
+    scene.apply().await;
+    let status =
+        scene.status(|status| status.ephemeral_container_statuses.first().is_some_and(is_running)).await;
+    assert!(is_running(&status.container_statuses[0]));
+    let pid_namespace = |container: &str| {
+        let pids = scene.cgroup(&format!("/{container}")).procs().unwrap();
+        std::fs::read_link(format!("/proc/{}/ns/pid", pids[0])).unwrap()
+    };
+    assert_eq!(pid_namespace("debug"), pid_namespace("one"));
+    scene.finish().await;
+}
+
+#[tokio::test]
+async fn the_status_tells_what_the_engine_knows() {
+    let (scene, status) = Scene::start("status").await;
+    assert!(!status.host_ips.is_empty());
+    assert_eq!(status.pod_ips.len(), 1);
+    let container = &status.container_statuses[0];
+    let user = container.user.as_ref().unwrap();
+    assert_eq!((user.uid, user.gid, user.supplemental_groups.as_slice()), (1000, 1001, &[7][..]));
+    assert_eq!(container.stop_signal.as_deref(), Some("SIGTERM"));
+    assert!(container.image_id.contains("sha256:"), "{}", container.image_id);
+    assert!(container.container_id.as_deref().is_some_and(|id| id.starts_with("podling://")));
+    let mounts = &container.volume_mounts;
+    assert_eq!((mounts.len(), mounts[0].mount_path.as_str()), (1, "/scratch"));
+    assert_eq!(container.resources, scene.pod.spec.containers[0].resources);
+    scene.finish().await;
+}
