@@ -196,7 +196,11 @@ impl Memory {
                 instance.killed = true;
                 instance.kill_failure = None;
             }
-            (_, Err(failure)) => count_failure(&mut instance.kill_failure, failure, now),
+            (_, Err(failure)) => {
+                count_failure(&mut instance.kill_failure, failure, now);
+                let message = format!("error killing container {name}: {}", failure.message);
+                events.push(Event::warning("FailedKillPod", name, message));
+            }
         }
     }
 

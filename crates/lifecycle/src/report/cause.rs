@@ -8,29 +8,19 @@ use model::pod::Pod;
 use crate::action::{Action, ProbeKind};
 use crate::memory::{ContainerStopCause, FailureMemory, Memory, StopCause, Wait};
 use crate::observation::{Observation, Sandbox, Volumes};
+use crate::plan;
 use crate::policy::Backoff;
 use crate::report::containers::{is_ready, is_started};
 use crate::restart::{Gate, restart_gate, retry_gate};
-use crate::role::{Member, Role, mains, members};
+use crate::role::{Member, Role, mains, member, members};
 use crate::status::{Phase, TerminatedReason};
 use crate::time::{Now, SECOND};
 
 /// The sentence; none when all is as asked.
 pub(super) fn cause(pod: &Pod, memory: &Memory, seen: &Observation, now: &Now) -> Option<String> {
     let teller = Teller { pod, memory, seen, now };
-    if memory.outcome.is_some() {
-        return teller.outcome();
-    }
-    if memory.stopping.is_some() {
-        return Some(teller.stopping());
-    }
-    teller
-        .setup_failure()
-        .or_else(|| members(pod).find_map(|member| teller.container_failure(&member)))
-        .or_else(|| teller.setup())
-        .or_else(|| teller.init())
-        .or_else(|| members(pod).find_map(|member| teller.not_ready(&member)))
-        .or_else(|| teller.gates())
+    // What programs and registries say may have several lines.
+    teller.sentence().map(|sentence| sentence.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 struct Teller<'a> {
@@ -41,6 +31,59 @@ struct Teller<'a> {
 }
 
 impl Teller<'_> {
+    fn sentence(&self) -> Option<String> {
+        let (pod, memory) = (self.pod, self.memory);
+        if memory.outcome.is_some() {
+            return self.with_removal_failure(self.outcome());
+        }
+        if memory.stopping.is_some() {
+            return self.with_removal_failure(Some(self.stopping()));
+        }
+        // What blocks the Pod comes before what may still pass: `podling run` gives up for it.
+        self.blocking_failure()
+            .or_else(|| self.setup_failure())
+            .or_else(|| members(pod).find_map(|member| self.container_failure(&member)))
+            .or_else(|| self.setup())
+            .or_else(|| self.init())
+            .or_else(|| members(pod).find_map(|member| self.not_ready(&member)))
+            .or_else(|| self.gates())
+            .or_else(|| self.ended_beside_others())
+    }
+
+    /// The step that only a change from outside gets on, as [`crate::Decision::blocked`] names it.
+    fn blocking_failure(&self) -> Option<String> {
+        let is_stuck = |failure: &Option<FailureMemory>| {
+            failure.as_ref().is_some_and(|failure| failure.wait == Wait::OnChange)
+        };
+        match plan::blocked(self.pod, self.memory)?.container {
+            None if is_stuck(&self.memory.volumes_failure) => self.volumes_failure(),
+            None => self.sandbox_failure(),
+            Some(name) => {
+                let member = member(self.pod, &name)?;
+                let is_creation = is_stuck(&self.memory.container(&name).create_failure);
+                if is_creation { self.create_failure(&member) } else { self.pull_failure(&member) }
+            }
+        }
+    }
+
+    /// A Pod that has ended or ends, and holds what cannot be taken from it.
+    fn with_removal_failure(&self, why: Option<String>) -> Option<String> {
+        let Some(failure) = &self.memory.removal_failure else { return why };
+        let again = self.next_try(failure, self.memory.policy.setup);
+        let held = format!("what the Pod held could not be removed: {}{again}", failure.message);
+        Some(why.map_or(held.clone(), |why| format!("{why}, and {held}")))
+    }
+
+    /// A main container that failed for good, beside others that go on: the Pod will not be Ready again.
+    fn ended_beside_others(&self) -> Option<String> {
+        let failed = mains(self.pod).find(|main| {
+            let ended = self.memory.container(main.name()).ended();
+            self.memory.is_main_finished(self.pod, main) && ended.is_some_and(|ended| ended.code != 0)
+        })?;
+        let how = self.how_it_ended(&failed)?;
+        Some(format!("{} {how} and may not restart, while others of the Pod go on", title(&failed)))
+    }
+
     fn outcome(&self) -> Option<String> {
         let outcome = self.memory.outcome.as_ref()?;
         if outcome.phase == Phase::Succeeded {
@@ -82,6 +125,9 @@ impl Teller<'_> {
             .filter(|member| self.memory.container(member.name()).running().is_some())
             .map(|member| format!("`{}`", member.name()))
             .collect();
+        if let Some(failure) = self.kill_failure() {
+            return format!("{why}; {failure}");
+        }
         let grace = span(stopping.grace_nanos);
         match running.as_slice() {
             [] => format!("{why}; nothing runs any more"),
@@ -90,27 +136,48 @@ impl Teller<'_> {
         }
     }
 
+    fn kill_failure(&self) -> Option<String> {
+        members(self.pod).find_map(|member| {
+            let failure = self.memory.container(member.name()).running()?.kill_failure.as_ref()?;
+            let again = self.next_try(failure, self.memory.policy.setup);
+            Some(format!("{} could not be killed: {}{again}", title(&member), failure.message))
+        })
+    }
+
     fn setup_failure(&self) -> Option<String> {
-        let policy = self.memory.policy.setup;
-        let of = |what: &str, failure: &Option<FailureMemory>| {
-            let failure = failure.as_ref()?;
-            Some(format!("{what}: {}{}", failure.message, self.next_try(failure, policy)))
-        };
-        of("the Pod's volumes could not be made", &self.memory.volumes_failure)
-            .or_else(|| of("the Pod's sandbox could not be made", &self.memory.sandbox_failure))
+        self.volumes_failure().or_else(|| self.sandbox_failure())
+    }
+
+    fn volumes_failure(&self) -> Option<String> {
+        let failure = self.memory.volumes_failure.as_ref()?;
+        let again = self.next_try(failure, self.memory.policy.setup);
+        Some(format!("the Pod's volumes could not be made: {}{again}", failure.message))
+    }
+
+    fn sandbox_failure(&self) -> Option<String> {
+        let failure = self.memory.sandbox_failure.as_ref()?;
+        let again = self.next_try(failure, self.memory.policy.setup);
+        Some(format!("the Pod's sandbox could not be made: {}{again}", failure.message))
+    }
+
+    fn create_failure(&self, member: &Member<'_>) -> Option<String> {
+        let failure = self.memory.container(member.name()).create_failure.as_ref()?;
+        let again = self.next_try(failure, self.memory.policy.setup);
+        Some(format!("{} could not be created: {}{again}", title(member), failure.message))
+    }
+
+    fn pull_failure(&self, member: &Member<'_>) -> Option<String> {
+        let failure = self.memory.container(member.name()).pull_failure.as_ref()?;
+        let again = self.next_try(failure, self.memory.policy.pull);
+        Some(format!("the image of {} is not here: {}{again}", title(member), failure.message))
     }
 
     fn container_failure(&self, member: &Member<'_>) -> Option<String> {
+        if let Some(failure) = self.create_failure(member).or_else(|| self.pull_failure(member)) {
+            return Some(failure);
+        }
         let container = self.memory.container(member.name());
         let title = title(member);
-        if let Some(failure) = &container.create_failure {
-            let again = self.next_try(failure, self.memory.policy.setup);
-            return Some(format!("{title} could not be created: {}{again}", failure.message));
-        }
-        if let Some(failure) = &container.pull_failure {
-            let again = self.next_try(failure, self.memory.policy.pull);
-            return Some(format!("the image of {title} is not here: {}{again}", failure.message));
-        }
         if let Some(running) = container.running() {
             let why = match running.stopping.as_ref()?.why {
                 ContainerStopCause::Probe(ProbeKind::Startup) => "failed its startup probe",

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "the modules of a test are public to one another")]
 #![allow(clippy::unwrap_used, reason = "in a test, not being able to go on is a failure")]
 
+mod cause;
 mod mutants;
 mod nonsense;
 mod recording;

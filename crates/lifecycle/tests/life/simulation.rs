@@ -7,6 +7,7 @@ use lifecycle::invariants::{Ledger, Violation};
 use lifecycle::{Decision, End, Eviction, Fact, Memory, Now, Observation, Policy, decide};
 use model::pod::Pod;
 
+use crate::cause;
 use crate::recording::Recording;
 use crate::world::fate::{Dice, DiceFate};
 use crate::world::pods::{add_ephemeral, random_pod, resize};
@@ -113,6 +114,7 @@ impl Simulation {
         if let Some(recording) = &mut self.recording {
             recording.round(&self.pod, &self.node.memory, seen.clone(), &decision, self.world.now);
         }
+        let untold = cause::untold(&self.pod, &decision);
         if let Some(mutation) = self.mutation {
             mutation(&self.pod, &seen, &mut decision, &self.world.now);
         }
@@ -121,6 +123,7 @@ impl Simulation {
         let mut violations = self.node.ledger.check(&self.pod, &seen, &decision, &self.world.now);
         let accident = |what: String| Violation { number: 0, what };
         violations.extend(self.world.accidents.drain(..).map(accident));
+        violations.extend(untold.map(|what| Violation { number: 0, what }));
         if decision.wake_at.as_ref().is_some_and(|wake_at| wake_at.boot_nanos <= self.world.now.boot_nanos) {
             violations.push(Violation { number: 13, what: format!("spins: {:?}", decision.wake_at) });
         }
