@@ -278,9 +278,20 @@ impl Pull {
                 Ok(reader)
             };
             let work = Work { session: &self.session, progress: &*self.progress, stop: &self.stop };
-            let result = layer::ensure(&work, &expected, open);
-            // The download's own failure says more than "the stream ended".
-            result.map_err(|error| failure::locked(&why).take().unwrap_or_else(|| error.into()))
+            loop {
+                let place = self.repository.first_asked();
+                match layer::ensure(&work, &expected, open) {
+                    Err(error) if error.is_digest_mismatch() && self.repository.distrust(place) => {
+                        tracing::warn!(%error, "a mirror sent damaged contents; asking the next");
+                    }
+                    // The download's own failure says more than "the stream ended".
+                    result => {
+                        let cause =
+                            |error: Error| failure::locked(&why).take().unwrap_or_else(|| error.into());
+                        return result.map_err(cause);
+                    }
+                }
+            }
         })
         .await
     }

@@ -170,6 +170,17 @@ impl Repository {
         }
     }
 
+    /// The endpoint that is asked first now, by its place.
+    pub(crate) fn first_asked(&self) -> usize {
+        self.current.load(Ordering::Relaxed)
+    }
+
+    /// What the endpoint at `place` gave was damaged: those after it are asked from now on. `false`: there are none.
+    pub(crate) fn distrust(&self, place: usize) -> bool {
+        self.current.fetch_max((place + 1).min(self.endpoints.len() - 1), Ordering::Relaxed);
+        place + 1 < self.endpoints.len()
+    }
+
     /// The endpoints to ask, from the one that last gave something. A tag is always asked for from the first.
     fn asked_for(&self, need: Need) -> impl Iterator<Item = (usize, &Connection)> {
         let first = if need == Need::Resolve { 0 } else { self.current.load(Ordering::Relaxed) };

@@ -275,6 +275,19 @@ async fn mirrors_are_asked_first_and_the_registry_when_they_fail() {
         assert_eq!(request.header("authorization"), None);
     }
 
+    // One that damages a layer is not asked for the next.
+    let image = test_image();
+    let flips = Faults::before(&registry.address, move |request: &Request| {
+        let is_layer = request.is_blob() && !request.path.contains(image.id().as_str());
+        if is_layer {
+            Fault::Body(Box::new(|body| body.iter().map(|byte| byte ^ 1).collect()))
+        } else {
+            Fault::Pass
+        }
+    });
+    pulls(&store, &hub, &hosts(folder.path(), "docker.io", &text(&[&flips], &registry.address))).await;
+    assert_eq!(flips.seen().len(), 3, "{:?}", flips.seen());
+
     let options = hosts(folder.path(), "docker.io", &text(&[&dead], "127.0.0.1:9"));
     let text_of = refused(&store, &hub, &options, PullReason::Unreachable).await;
     assert!(text_of.contains("127.0.0.1:9") && text_of.contains(&dead.address), "{text_of}");

@@ -110,6 +110,33 @@ fn the_next_image_comes_while_the_init_container_runs() {
     assert_eq!(running.wait().code, 130);
 }
 
+/// One download for two processes: the second asks what the tag stands for, and finds the layers there.
+#[test]
+fn two_podlings_that_pull_one_image_download_its_layers_once() {
+    let podling = Podling::new();
+    let registry = Registry::start(&podling);
+    let noise: Vec<u8> =
+        (0..2_000_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    registry.push("big", "v1", Image::toolbox(&podling, "big:1").layer(&[("noise", 0o644, &noise)]));
+    let between = Between::start(&registry.address, u64::MAX);
+    let reference = format!("{}/big:v1", between.address);
+    let both: Vec<_> = (0..2).map(|_| podling.prepare(["image", "pull", &reference]).start()).collect();
+    for running in both {
+        let finished = running.wait();
+        assert_eq!(finished.code, 0, "{finished}");
+    }
+    let mut asked: Vec<String> =
+        between.requests.try_iter().filter(|line| line.contains("/blobs/")).collect();
+    let inspected = image(&podling, &["inspect", "--output", "json", &reference]);
+    let inspected: Value = serde_json::from_str(&inspected.stdout).unwrap();
+    let id = inspected[0]["id"].as_str().unwrap();
+    asked.retain(|line| !line.contains(id));
+    asked.sort();
+    let all = asked.len();
+    asked.dedup();
+    assert_eq!(all, asked.len(), "{asked:?}");
+}
+
 #[test]
 fn a_pull_that_is_killed_leaves_nothing_that_can_be_seen() {
     let podling = Podling::new();

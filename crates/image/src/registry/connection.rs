@@ -22,6 +22,9 @@ const REDIRECTS_MAX: usize = 5;
 /// Tokens and error messages; manifests have their own limit.
 const WORDS_MAX_BYTES: usize = 1 << 20;
 
+/// A small document may take so many times what may pass before the next of its bytes.
+const SMALL_BODY_READS: u32 = 3;
+
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeouts {
@@ -159,13 +162,16 @@ impl Connection {
         let host = response.url().host_str().unwrap_or_default().to_owned();
         let host = if is_same_origin(response.url(), &self.endpoint.base) { self.host() } else { host };
         let mut body = Vec::new();
-        // What is there of a message that breaks off is better than nothing.
-        while let Ok(Some(chunk)) = response.chunk().await {
-            body.extend_from_slice(&chunk);
-            if body.len() > WORDS_MAX_BYTES {
-                break;
+        let read = async {
+            while let Ok(Some(chunk)) = response.chunk().await {
+                body.extend_from_slice(&chunk);
+                if body.len() > WORDS_MAX_BYTES {
+                    break;
+                }
             }
-        }
+        };
+        // What is there of a message that breaks off, or never ends, is better than nothing.
+        let _ = tokio::time::timeout(self.timeouts.read, read).await;
         refused(&host, status, retry_after.as_deref(), &body)
     }
 
@@ -321,12 +327,21 @@ impl Connection {
         token.map(Shown::Bearer).ok_or_else(|| nonsense("no token where one was promised"))
     }
 
-    /// All of a body that is small.
+    /// All of a body that is small. One that comes byte by byte is not waited for.
     pub(crate) async fn body(
         &self,
         response: &mut Response,
         limit_bytes: u64,
     ) -> Result<Vec<u8>, RegistryError> {
+        let limit = self.timeouts.read.saturating_mul(SMALL_BODY_READS);
+        let reading = tokio::time::timeout(limit, self.whole_body(response, limit_bytes)).await;
+        reading.unwrap_or_else(|_| {
+            let what = format!("a document so slowly that it was not there after {} s", limit.as_secs());
+            Err(RegistryError::Nonsense { host: self.host(), what })
+        })
+    }
+
+    async fn whole_body(&self, response: &mut Response, limit_bytes: u64) -> Result<Vec<u8>, RegistryError> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error, String::new()))? {
             body.extend_from_slice(&chunk);
