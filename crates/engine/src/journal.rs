@@ -1,8 +1,9 @@
 //! The journal of one Pod on disk: `<data-dir>/journals/UID/`, two files of JSON lines (docs/journal.md).
 //!
-//! Entries are collected in memory and written when the Pod's task has nothing else to do, at most [`DELAY`] after the
-//! first of them, and at once when much has come together. So a Pod's start never waits for the journal, and a podling
-//! that is killed loses what the last [`DELAY`] held; one that panics loses nothing. Nothing is fsynced.
+//! What happens is collected as it is and becomes text only when it is written: when the Pod's task has nothing else to
+//! do, at most [`DELAY`] after the first entry, and at once when much has come together. So a Pod's start never waits for
+//! the journal, and a podling that is killed loses what the last [`DELAY`] held; one that panics loses nothing. Nothing
+//! is fsynced.
 //!
 //! A journal that cannot be written (disk full) stops no Pod: what could not be written is dropped, and the next entry
 //! that can be says that something is missing.
@@ -16,6 +17,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lifecycle::invariants::Violation;
@@ -28,8 +30,8 @@ pub use read::{JournalError, Recorded, find, keep, read_file};
 
 /// How long an entry may wait to be written.
 const DELAY: Duration = Duration::from_millis(100);
-/// Entries that are written without waiting any longer.
-const BUFFER_BYTES: usize = 64 * 1024;
+/// So many entries are written without waiting any longer; they take about a megabyte of memory at most.
+const MOST_WAITING: usize = 96;
 /// A file that has grown to this is followed by another; the one before that is removed.
 const SEGMENT_BYTES: u64 = 1024 * 1024;
 
@@ -44,54 +46,62 @@ const EARLIER: &str = "journal.1.jsonl";
 pub(crate) struct Journal {
     directory: PathBuf,
     recorder: Recorder,
-    /// Whole lines that are not written yet. The first is a beginning whenever there is no file.
-    buffer: Vec<u8>,
-    /// When they must be written.
+    waiting: Vec<Waiting>,
+    /// When what waits must be written.
     due_at: Option<Instant>,
+    /// The beginning of a segment for which there is no file yet.
+    beginning: Vec<u8>,
     file: Option<File>,
     written_bytes: u64,
     is_failing: bool,
 }
 
+/// What becomes an entry when it is written.
+enum Waiting {
+    Admitted { pod: Arc<Pod>, policy: Policy, now: Now },
+    Asked(Arc<Pod>),
+    Noted { fact: Fact, now: Now, took_nanos: Option<u64> },
+    Round { seen: Observation, decision: Decision, now: Now },
+    Breach { violation: Violation, now: Now },
+}
+
 impl Journal {
     /// The journal of a Pod that was admitted at `now`. Writes nothing yet.
-    pub(crate) fn new(data_dir: &Path, pod: &Pod, policy: Policy, now: Now) -> Journal {
-        let (recorder, began) = Recorder::admitted(pod, policy, now);
+    pub(crate) fn new(data_dir: &Path, pod: Arc<Pod>, policy: Policy, now: Now) -> Journal {
         let mut journal = Journal {
             directory: data_dir.join(DIRECTORY).join(&pod.meta.uid),
-            recorder,
-            buffer: Vec::new(),
+            recorder: Recorder::default(),
+            waiting: Vec::new(),
             due_at: None,
+            beginning: Vec::new(),
             file: None,
             written_bytes: 0,
             is_failing: false,
         };
-        journal.append(&began);
+        journal.push(Waiting::Admitted { pod, policy, now });
         journal
     }
 
     /// What is asked for is another Pod from here on.
-    pub(crate) fn asked(&mut self, pod: &Pod) {
-        self.append(&Entry::Asked(Box::new(bare(pod))));
+    pub(crate) fn asked(&mut self, pod: Arc<Pod>) {
+        self.push(Waiting::Asked(pod));
     }
 
     /// A fact was noted. An observation is kept with its round instead.
-    pub(crate) fn noted(&mut self, fact: &Fact, now: Now, took_nanos: Option<u64>) {
+    pub(crate) fn noted(&mut self, fact: Fact, now: Now, took_nanos: Option<u64>) {
         if !matches!(fact, Fact::Observed(_)) {
-            self.append(&Entry::Noted { now, fact: Cow::Borrowed(fact), took_nanos });
+            self.push(Waiting::Noted { fact, now, took_nanos });
         }
     }
 
     /// A round was decided, and its actions were begun.
-    pub(crate) fn round(&mut self, seen: Observation, decision: &Decision, now: Now) {
-        let round = self.recorder.round(seen, decision, now);
-        self.append(&round);
+    pub(crate) fn round(&mut self, seen: Observation, decision: Decision, now: Now) {
+        self.push(Waiting::Round { seen, decision, now });
     }
 
     /// An invariant was broken.
-    pub(crate) fn breach(&mut self, violation: &Violation, now: Now) {
-        let what = Cow::Borrowed(violation.what.as_str());
-        self.append(&Entry::Breach { now, number: violation.number, what });
+    pub(crate) fn breach(&mut self, violation: Violation, now: Now) {
+        self.push(Waiting::Breach { violation, now });
     }
 
     /// Where it is written.
@@ -106,14 +116,13 @@ impl Journal {
 
     /// Whether so much has come together that it should be written now.
     pub(crate) fn is_full(&self) -> bool {
-        self.buffer.len() >= BUFFER_BYTES
+        self.waiting.len() >= MOST_WAITING
     }
 
     /// Writes what has come together. To be called between rounds: a segment that is full is followed by one that
     /// begins with the Memory as it is now.
     pub(crate) fn flush(&mut self, pod: &Pod, memory: &Memory, now: Now) {
-        if self.buffer.is_empty() {
-            self.due_at = None;
+        if self.waiting.is_empty() {
             return;
         }
         let has_gap = match self.write() {
@@ -129,12 +138,12 @@ impl Journal {
         self.file = None;
         self.written_bytes = 0;
         let began = self.recorder.continued(pod, memory, now, has_gap);
-        append_to(&mut self.buffer, &began);
+        append(&mut self.beginning, &began);
     }
 
     /// Removes what was written of a Pod that is gone.
     pub(crate) fn remove(mut self) {
-        self.buffer.clear();
+        self.waiting.clear();
         let removed = linux::tree::remove(&self.directory);
         if let Err(error) = removed {
             tracing::warn!(directory = %self.directory.display(), %error, "cannot remove the journal");
@@ -145,17 +154,20 @@ impl Journal {
         }
     }
 
-    fn append(&mut self, entry: &Entry<'_>) {
-        append_to(&mut self.buffer, entry);
+    fn push(&mut self, waiting: Waiting) {
+        self.waiting.push(waiting);
         if self.due_at.is_none() {
             self.due_at = Some(Instant::now() + DELAY);
         }
     }
 
-    /// Writes the buffer, and empties it whether or not that succeeds.
+    /// Writes all that waits, and keeps nothing of it whether or not that succeeds.
     fn write(&mut self) -> io::Result<()> {
         self.due_at = None;
-        let bytes = std::mem::take(&mut self.buffer);
+        let mut bytes = std::mem::take(&mut self.beginning);
+        for waiting in std::mem::take(&mut self.waiting) {
+            self.append_waiting(&mut bytes, waiting);
+        }
         let file = match &mut self.file {
             Some(file) => file,
             None => self.file.insert(begin_segment(&self.directory)?),
@@ -169,12 +181,32 @@ impl Journal {
         self.is_failing = false;
         Ok(())
     }
+
+    fn append_waiting(&mut self, bytes: &mut Vec<u8>, waiting: Waiting) {
+        match waiting {
+            Waiting::Admitted { pod, policy, now } => {
+                let (recorder, began) = Recorder::admitted(&pod, policy, now);
+                self.recorder = recorder;
+                append(bytes, &began);
+            }
+            Waiting::Asked(pod) => append(bytes, &Entry::Asked(Box::new(bare(&pod)))),
+            Waiting::Noted { fact, now, took_nanos } => {
+                append(bytes, &Entry::Noted { now, fact: Cow::Owned(fact), took_nanos });
+            }
+            Waiting::Round { seen, decision, now } => {
+                append(bytes, &self.recorder.round(seen, &decision, now));
+            }
+            Waiting::Breach { violation: Violation { number, what }, now } => {
+                append(bytes, &Entry::Breach { now, number, what: Cow::Owned(what) });
+            }
+        }
+    }
 }
 
 impl Drop for Journal {
     /// What is left to write when a task ends before its Pod, also by a panic.
     fn drop(&mut self) {
-        if !self.buffer.is_empty()
+        if !self.waiting.is_empty()
             && let Err(error) = self.write()
         {
             tracing::warn!(directory = %self.directory.display(), %error, "cannot write the end of the journal");
@@ -184,7 +216,7 @@ impl Drop for Journal {
 
 /// One entry as one line. The types are plain data, so writing them to memory cannot fail; if it did, the line would
 /// be missing and the replay would tell.
-fn append_to(buffer: &mut Vec<u8>, entry: &Entry<'_>) {
+fn append(buffer: &mut Vec<u8>, entry: &Entry<'_>) {
     let before = buffer.len();
     if let Err(error) = serde_json::to_writer(&mut *buffer, entry) {
         buffer.truncate(before);

@@ -98,7 +98,7 @@ impl PodTask {
         let (asked, policy, now) = (context.pod(), context.node.policy, clock::now());
         let memory = Memory::new(&asked, policy, now);
         let ledger = Ledger::new(&asked, policy, now);
-        let journal = Journal::new(&context.node.config.data_dir, &asked, policy, now);
+        let journal = Journal::new(&context.node.config.data_dir, Arc::clone(&asked), policy, now);
         context.node.allocations.admit(&asked.meta.uid, Amounts::requested(&effective(&asked.spec)));
         let (completed, completions) = mpsc::channel(QUEUE_LENGTH);
         PodTask {
@@ -134,11 +134,12 @@ impl PodTask {
                 self.act(&decision);
             }
             // While the actions are under way.
-            self.record(observation, &decision, now);
+            let wake_at = decision.wake_at.as_ref().map(|deadline| deadline.boot_nanos);
+            self.record(observation, decision, now);
             if is_gone {
                 break;
             }
-            self.wait(&decision).await;
+            self.wait(wake_at).await;
         }
         self.journal.flush(&self.asked, &self.memory, clock::now());
         if !self.context.node.config.keep_journals {
@@ -153,16 +154,16 @@ impl PodTask {
     fn decide(&mut self, now: Now) -> (Observation, Decision) {
         let in_flight: BTreeSet<Action> = self.in_flight.keys().cloned().collect();
         let observation = self.world.observe(&in_flight);
-        self.note(&Fact::Observed(observation.clone()), now, None);
+        self.note(Fact::Observed(observation.clone()), now, None);
         let decision = lifecycle::decide(&self.asked, &self.memory, &observation, &now);
         (observation, decision)
     }
 
     /// Takes a fact in; of a completion with the time that its action took.
-    fn note(&mut self, fact: &Fact, now: Now, took: Option<Duration>) {
+    fn note(&mut self, fact: Fact, now: Now, took: Option<Duration>) {
+        self.ledger.note(&self.asked, &fact, &now);
+        let events = self.memory.note(&self.asked, &fact, &now);
         self.journal.noted(fact, now, took.map(|took| took.as_nanos() as u64));
-        self.ledger.note(&self.asked, fact, &now);
-        let events = self.memory.note(&self.asked, fact, &now);
         match self.memory.pod_as_allocated(&self.asked) {
             Cow::Borrowed(_) => self.context.set_pod(Arc::clone(&self.asked)),
             Cow::Owned(allocated) => self.context.set_pod(Arc::new(allocated)),
@@ -174,12 +175,11 @@ impl PodTask {
 
     /// Puts the round into the journal, and holds it against the invariants. A breach is a mistake of podling: it is
     /// told as loudly as can be, and the Pod goes on.
-    fn record(&mut self, observation: Observation, decision: &Decision, now: Now) {
+    fn record(&mut self, observation: Observation, decision: Decision, now: Now) {
         let pod = Arc::clone(&self.asked);
-        let violations = self.ledger.check(&pod, &observation, decision, &now);
+        let violations = self.ledger.check(&pod, &observation, &decision, &now);
         self.journal.round(observation, decision, now);
         for violation in violations {
-            self.journal.breach(&violation, now);
             tracing::error!(pod = %pod.meta.name, journal = %self.journal.directory().display(), "{violation}");
             if self.broken.insert(violation.number) {
                 self.context.report_event(Event {
@@ -194,6 +194,7 @@ impl PodTask {
                     container: None,
                 });
             }
+            self.journal.breach(violation, now);
         }
         if self.journal.is_full() {
             self.journal.flush(&pod, &self.memory, now);
@@ -233,10 +234,9 @@ impl PodTask {
     }
 
     /// Waits for something to happen, then takes over all that has.
-    async fn wait(&mut self, decision: &Decision) {
-        let sleep = decision.wake_at.as_ref().map(|deadline| {
-            Duration::from_nanos(deadline.boot_nanos.saturating_sub(clock::now().boot_nanos))
-        });
+    async fn wait(&mut self, wake_at_boot_nanos: Option<u64>) {
+        let sleep =
+            wake_at_boot_nanos.map(|at| Duration::from_nanos(at.saturating_sub(clock::now().boot_nanos)));
         let due = async {
             match sleep {
                 Some(duration) => tokio::time::sleep(duration).await,
@@ -276,17 +276,17 @@ impl PodTask {
         self.in_flight.remove(&completion.action);
         self.world.apply(completion.change);
         let fact = Fact::Completed { action: completion.action, result: completion.result };
-        self.note(&fact, clock::now(), Some(completion.took));
+        self.note(fact, clock::now(), Some(completion.took));
     }
 
     fn take_input(&mut self, input: Input) {
         match input {
-            Input::Fact(fact) => self.note(&fact, clock::now(), None),
+            Input::Fact(fact) => self.note(fact, clock::now(), None),
             Input::PodChanged(pod) => {
-                self.journal.asked(&pod);
+                self.journal.asked(Arc::clone(&pod));
                 self.asked = pod;
                 self.save_pod();
-                self.note(&Fact::PodChanged, clock::now(), None);
+                self.note(Fact::PodChanged, clock::now(), None);
             }
             Input::ContainerEnded { container, attempt, ended } => {
                 diagnose::after_exit(&self.context, &container, attempt, &ended);
@@ -317,8 +317,7 @@ impl PodTask {
 
     fn begin_checkpoint(&mut self) {
         let directories = &self.context.directories;
-        let made =
-            directories.create().and_then(|()| Checkpoint::create(&directories.data, &self.asked));
+        let made = directories.create().and_then(|()| Checkpoint::create(&directories.data, &self.asked));
         match made {
             Ok(checkpoint) => self.checkpoint = Some(checkpoint),
             Err(error) => self.warn_of_checkpoint(&error),
