@@ -1,11 +1,13 @@
 //! Reads the upper part of a scenario: the Pod and what happens to it.
 
+mod commands;
+
 use std::collections::BTreeMap;
 
 use lifecycle::{Action, Done, Eviction, Failure, ProbeKind, Reason, Retry};
 use model::pod::{
-    Container, EphemeralContainer, ExitCodeOperator, Handler, ImagePullPolicy, Pod, Probe, ResizePolicy,
-    Resources, RestartPolicy, RestartRule, RestartRuleAction,
+    Container, ExitCodeOperator, Handler, ImagePullPolicy, Pod, Probe, ResizePolicy, Resources,
+    RestartPolicy, RestartRule, RestartRuleAction,
 };
 use model::quantity::Quantity;
 
@@ -123,7 +125,7 @@ impl Script {
                 "init" | "sidecar" | "main" => script.container(head, rest),
                 _ => {
                     let at = head.strip_prefix("t=").unwrap_or_else(|| panic!("what is {line:?}?"));
-                    script.commands.push((duration(at), command(rest.trim())));
+                    script.commands.push((duration(at), commands::command(rest.trim())));
                 }
             }
         }
@@ -241,128 +243,6 @@ fn probe_from(text: &[&str]) -> Probe {
             other => panic!("what is {other:?} of a probe?"),
         };
     }
-}
-
-fn command(text: &str) -> Command {
-    let change = |change: Box<dyn Fn(&mut ScriptFate)>| Command::Fate(change);
-    match words(text).as_slice() {
-        [container, "exits", code] => {
-            let code = code.parse().unwrap();
-            Command::Exit { container: (*container).to_owned(), code, oom_killed: false }
-        }
-        [container, "is", "OOM-killed"] => {
-            Command::Exit { container: (*container).to_owned(), code: 137, oom_killed: true }
-        }
-        ["pause", "dies"] => Command::PauseDies,
-        ["delete"] => Command::Delete { grace_seconds: None },
-        ["delete", "with", "grace", time] => Command::Delete { grace_seconds: Some(duration(time) / SECOND) },
-        ["restart"] => Command::Restart { container: None },
-        ["restart", container] => Command::Restart { container: Some((*container).to_owned()) },
-        ["daemon", "is", "down", "for", time] => Command::DaemonDown { nanos: duration(time) },
-        ["machine", "reboots"] => Command::Reboot,
-        ["clock", "jumps", time] => Command::Clock { nanos: duration(time) as i64 },
-        ["resources", "come", "free"] | ["the", "missing", "object", "appears"] => Command::DependencyChanged,
-        ["image", "of", container, "becomes", image] => {
-            let (container, image) = ((*container).to_owned(), (*image).to_owned());
-            edit(text, move |pod| {
-                let all = pod.spec.init_containers.iter_mut().chain(&mut pod.spec.containers);
-                all.filter(|one| one.name == container).for_each(|one| one.image.clone_from(&image));
-            })
-        }
-        ["activeDeadline", "becomes", limit] => {
-            let limit = duration(limit) / SECOND;
-            edit(text, move |pod| pod.spec.active_deadline_seconds = Some(limit))
-        }
-        [name, "gets", amounts @ ..] => {
-            let (name, amounts) = ((*name).to_owned(), amounts.join(" "));
-            edit(text, move |pod| {
-                let all = pod.spec.init_containers.iter_mut().chain(&mut pod.spec.containers);
-                let of_pod = pod.spec.resources.iter_mut().filter(|_| name == "pod");
-                let of_container = all.filter(|one| one.name == name).map(|one| &mut one.resources);
-                for resources in of_pod.chain(of_container) {
-                    amounts.split("and").for_each(|amount| resource(resources, &words(amount)));
-                }
-            })
-        }
-        ["gate", gate, does] => Command::Gate { gate: (*gate).to_owned(), opens: *does == "opens" },
-        ["debug", name] => add_ephemeral(text, name, None),
-        ["debug", name, "in", target] => add_ephemeral(text, name, Some(target)),
-        ["node", "is", "low", "on", what] => Command::Evict {
-            why: Eviction::NodePressure,
-            message: format!("The node was low on resource: {what}."),
-        },
-        ["node", "shuts", "down"] => Command::Evict {
-            why: Eviction::NodeShutdown,
-            message: "Pod was terminated in response to imminent node shutdown.".to_owned(),
-        },
-        [volume, "is", "too", "full"] => Command::Evict {
-            why: Eviction::LocalStorage,
-            message: format!("Usage of EmptyDir volume \"{volume}\" exceeds the limit \"1Gi\"."),
-        },
-        ["node", "delays", "restarts", time, "at", "most"] => {
-            Command::MostDelay { seconds: duration(time) / SECOND }
-        }
-        ["node", "says", answer] => {
-            let refusal = match *answer {
-                "yes" => None,
-                "Deferred" => Some(Reason::Deferred),
-                "Infeasible" => Some(Reason::Infeasible),
-                other => panic!("what answer is {other:?}?"),
-            };
-            change(Box::new(move |fate| fate.refusal = refusal))
-        }
-        ["resize", "of", container, outcome] => {
-            let (container, fails) = ((*container).to_owned(), *outcome == "fails");
-            change(Box::new(move |fate| {
-                fate.failing_resizes.retain(|failing| *failing != container);
-                fate.failing_resizes.extend(fails.then(|| container.clone()));
-            }))
-        }
-        ["status"] => Command::Status,
-        ["end"] => Command::End,
-        [kind, "of", container, outcome] if probe_kind(kind).is_some() => {
-            let key = ((*container).to_owned(), probe_kind(kind).unwrap());
-            let fails = *outcome == "fails";
-            change(Box::new(move |fate| {
-                fate.failing_probes.retain(|failing| *failing != key);
-                fate.failing_probes.extend(fails.then(|| key.clone()));
-            }))
-        }
-        ["start", "of", container, "fails", reason] => {
-            let (container, reason) = ((*container).to_owned(), start_reason(reason));
-            change(Box::new(move |fate| {
-                fate.failing_starts.insert(container.clone(), reason);
-            }))
-        }
-        ["start", "of", container, "works"] => {
-            let container = (*container).to_owned();
-            change(Box::new(move |fate| {
-                fate.failing_starts.remove(&container);
-            }))
-        }
-        ["pull", "of", container, outcome] => {
-            let (container, fails) = ((*container).to_owned(), *outcome == "fails");
-            change(Box::new(move |fate| {
-                fate.never_pulled.retain(|never| *never != container);
-                fate.failing_pulls.retain(|failing| *failing != container);
-                fate.failing_pulls.extend(fails.then(|| container.clone()));
-            }))
-        }
-        ["sandbox", outcome] => {
-            let fails = *outcome == "fails";
-            change(Box::new(move |fate| fate.failing_sandbox = fails))
-        }
-        other => panic!("what is {other:?}?"),
-    }
-}
-
-fn edit(told: &str, change: impl Fn(&mut Pod) + 'static) -> Command {
-    Command::Edit { told: told.to_owned(), change: Box::new(change) }
-}
-
-fn add_ephemeral(text: &str, name: &str, target: Option<&str>) -> Command {
-    let ephemeral = EphemeralContainer { container: container(name), target: target.map(str::to_owned) };
-    edit(text, move |pod| pod.spec.ephemeral_containers.push(ephemeral.clone()))
 }
 
 /// `cpu 500m..1`, `cpu 1` for both, `cpu 500m..` for a request without a limit.
