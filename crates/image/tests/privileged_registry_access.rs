@@ -234,12 +234,22 @@ async fn a_self_signed_registry_is_trusted_when_its_certificate_is_named() {
         ..hosts(folder.path(), host, &format!("server = \"https://{host}\"\n{text}"))
     };
     let text = refused(&store, &reference, &with(""), PullReason::Unreachable).await;
-    assert!(text.contains("certificate"), "{text}");
+    assert!(text.contains("certificate") && text.contains("`ca` in HOST/hosts.toml"), "{text}");
     pulls(&store, &reference, &with("skip_verify = true")).await;
     let authority = folder.path().join("registry.crt");
     pulls(&store, &reference, &with(&format!("ca = {authority:?}"))).await;
     let text = refused(&store, &reference, &with("ca = 'absent.crt'"), PullReason::Configuration).await;
     assert!(text.contains("absent.crt"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_speaks_tls_to_a_registry_without_is_told_what_to_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, registry) = (store(folder.path()), Registry::start(folder.path()));
+    let options =
+        hosts(folder.path(), &registry.address, &format!("server = 'https://{}'", registry.address));
+    let text = refused(&store, &registry.reference("app:v1"), &options, PullReason::Unreachable).await;
+    assert!(text.contains("http://") && text.contains("hosts.toml"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

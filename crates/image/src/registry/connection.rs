@@ -3,6 +3,7 @@
 //! Credentials go to the endpoint and to the token server that it names, and nowhere else: redirects are followed here
 //! and not by the HTTP client, and what they lead to is a stranger.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -360,7 +361,7 @@ impl Connection {
         if error.is_timeout() && !error.is_connect() {
             RegistryError::Silent { host, progress, seconds: self.timeouts.read.as_secs() }
         } else if error.is_connect() || error.is_builder() {
-            RegistryError::Connect { host, cause }
+            RegistryError::Connect { host, cause: cause + tls_hint(error) }
         } else {
             RegistryError::Broken { host, progress, cause }
         }
@@ -380,6 +381,29 @@ fn challenges(response: &Response) -> Vec<Challenge> {
 
 fn is_same_origin(a: &Url, b: &Url) -> bool {
     a.origin() == b.origin()
+}
+
+/// What to do about a handshake that failed: registries of one's own mostly have no TLS, or sign for themselves.
+fn tls_hint(error: &reqwest::Error) -> &'static str {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = error.source();
+    while let Some(cause) = next {
+        match cause.downcast_ref::<rustls::Error>() {
+            Some(rustls::Error::InvalidCertificate(_)) => {
+                return "; to trust it, name its certificate as `ca` in HOST/hosts.toml (docs/registries.md)";
+            }
+            Some(rustls::Error::InvalidMessage(_)) => {
+                return "; if it has no TLS, say server = \"http://...\" in HOST/hosts.toml (docs/registries.md)";
+            }
+            _ => {}
+        }
+        // An io::Error tells the source of what it wraps, not what it wraps.
+        let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => cause.source(),
+        };
+    }
+    ""
 }
 
 /// The cause that says most: HTTP clients wrap the system's word three times.
