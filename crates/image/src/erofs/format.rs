@@ -194,8 +194,8 @@ pub(super) fn decode_dirents(block: &[u8]) -> io::Result<Vec<Dirent<'_>>> {
         let name = block.get(start..end).ok_or_else(bad)?;
         // The last name of a block that is not the directory's last is followed by zeroes.
         let length = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-        let at = index * DIRENT_BYTES;
-        entries.push(Dirent { name: &name[..length], slot: u64_at(block, at), file_type: block[at + 10] });
+        let fixed = block.get(index * DIRENT_BYTES..(index + 1) * DIRENT_BYTES).ok_or_else(bad)?;
+        entries.push(Dirent { name: &name[..length], slot: u64_at(fixed, 0), file_type: fixed[10] });
     }
     Ok(entries)
 }

@@ -3,6 +3,9 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileExt;
+
+use proptest::prelude::*;
 
 use super::ErofsImage;
 use super::format::{self, Dirent, DiskInode, INODE_BYTES, Layout, Xattr};
@@ -114,7 +117,7 @@ fn what_is_no_image_or_cut_off_is_an_error() {
     file.set_len(whole / 2).unwrap();
     assert!(root.child(b"file").is_err());
     // A file without its superblock was not finished.
-    std::os::unix::fs::FileExt::write_all_at(&file, &[0; 128], 1024).unwrap();
+    file.write_all_at(&[0; 128], 1024).unwrap();
     assert!(Reader::root(file).is_err());
 }
 
@@ -151,12 +154,41 @@ fn inodes_names_and_attributes_survive_their_encoding() {
     assert_eq!(format::xattr_bytes(&too_long), None);
 }
 
-#[test]
-fn damaged_directories_and_attributes_are_errors() {
-    for block in [&[][..], &[0; 11], &[0xff; 24], b"\0\0\0\0\0\0\0\0\x0c\0\0\0", &[12; 200]] {
-        if let Ok(dirents) = format::decode_dirents(block) {
-            assert!(dirents.len() <= block.len() / 12);
+proptest! {
+    #[test]
+    fn whatever_a_block_holds_is_names_and_attributes_or_an_error(
+        mut block in prop::collection::vec(any::<u8>(), 0..200),
+        name_offset in 0..60_u8,
+    ) {
+        let _ = format::decode_xattrs(&block);
+        // Offsets that nearly fit, as in a block of which one byte is wrong.
+        for entry in block.chunks_exact_mut(12) {
+            entry[9] = 0;
+        }
+        if let Some(offset) = block.get_mut(8) {
+            *offset = name_offset;
+        }
+        if let Ok(dirents) = format::decode_dirents(&block) {
+            prop_assert!(dirents.len() * 12 <= block.len());
         }
     }
-    assert!(format::decode_xattrs(&[0xff; 40]).is_err());
+
+    /// One wrong byte anywhere: the contents may be others, but nothing is read that is not there.
+    #[test]
+    fn a_damaged_image_is_walked_without_harm(position in 0..20_480_usize, byte in any::<u8>()) {
+        let mut archive = tar::Builder::new(Vec::new());
+        add(&mut archive, "a/b/file", &[1; 5000]);
+        add(&mut archive, "a/.wh.gone", b"");
+        let file = tempfile::tempfile().unwrap();
+        written(archive, &file);
+        file.write_all_at(&[byte], position as u64).unwrap();
+        let found = Reader::root(file).and_then(|root| root.child(b"a")).and_then(|child| match child {
+            Some(child) => child.is_opaque().and(child.child(b"b")),
+            None => Ok(None),
+        });
+        if let Ok(Some(node)) = found {
+            let _ = node.link();
+            let _ = node.contents().take(10_000).read_to_end(&mut Vec::new());
+        }
+    }
 }

@@ -24,8 +24,9 @@ pub(crate) struct LayerRoot {
     root: Rc<OwnedFd>,
     /// The directory of the previous entry: most entries stand beside each other. Forgotten when anything is replaced.
     last_parent: Option<(Vec<u8>, Rc<OwnedFd>)>,
-    /// Times of directories, set when their contents are complete.
-    directory_times: Vec<(Vec<u8>, Timestamps)>,
+    /// Times of directories, set when their contents are complete: each by its path and its inode, since another
+    /// directory may be there by then.
+    directory_times: Vec<(Vec<u8>, u64, Timestamps)>,
 }
 
 /// What the archive says no time for: the same archive makes the same layer whenever it is unpacked.
@@ -49,7 +50,9 @@ impl LayerRoot {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())?;
         rustix::fs::fchmod(&root, Mode::from_raw_mode(IMPLIED_DIRECTORY_MODE))?;
-        Ok(Self { root: Rc::new(root), last_parent: None, directory_times: vec![(b".".to_vec(), EPOCH)] })
+        let mut made = Self { root: Rc::new(root), last_parent: None, directory_times: Vec::new() };
+        made.set_time_at_the_end(b".".to_vec(), &Rc::clone(&made.root), EPOCH)?;
+        Ok(made)
     }
 
     /// The directory that `components` lead to, made if it is not there.
@@ -92,11 +95,13 @@ impl LayerRoot {
                     }
                     rustix::fs::mkdirat(&current, &name, Mode::from_raw_mode(0o700))?;
                     let made = open_child(&current, &name)?;
+                    // Not the group of a setgid directory that it is made in.
+                    rustix::fs::fchown(&made, Some(Uid::ROOT), Some(Gid::ROOT))?;
                     rustix::fs::fchmod(&made, Mode::from_raw_mode(IMPLIED_DIRECTORY_MODE))?;
                     if is_whiteout {
                         set_opaque(&made)?;
                     }
-                    self.directory_times.push((path, EPOCH));
+                    self.set_time_at_the_end(path, &made, EPOCH)?;
                     Rc::new(made)
                 }
                 Err(Errno::LOOP) => return Err(Refusal::NotInDirectory.into()),
@@ -104,6 +109,17 @@ impl LayerRoot {
             };
         }
         Ok(current)
+    }
+
+    fn set_time_at_the_end(
+        &mut self,
+        path: Vec<u8>,
+        directory: &OwnedFd,
+        times: Timestamps,
+    ) -> rustix::io::Result<()> {
+        let inode = rustix::fs::fstat(directory)?.st_ino;
+        self.directory_times.push((path, inode, times));
+        Ok(())
     }
 
     fn open_in_root(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
@@ -138,8 +154,7 @@ impl Destination for LayerRoot {
 
     fn set_root_metadata(&mut self, entry: &Entry, uid: u32, gid: u32) -> Result<(), Failure> {
         set_metadata(&self.root, entry, uid, gid)?;
-        self.directory_times.push((b".".to_vec(), times(entry)));
-        Ok(())
+        Ok(self.set_time_at_the_end(b".".to_vec(), &Rc::clone(&self.root), times(entry))?)
     }
 
     fn directory(&mut self, target: &Target<'_>) -> Result<(), Failure> {
@@ -157,8 +172,7 @@ impl Destination for LayerRoot {
         let mut path = target.parent.join(&b'/');
         path.push(b'/');
         path.extend_from_slice(target.name);
-        self.directory_times.push((path, times(target.entry)));
-        Ok(())
+        Ok(self.set_time_at_the_end(path, &directory, times(target.entry))?)
     }
 
     fn create_file(&mut self, target: &Target<'_>) -> Result<OwnedFd, Failure> {
@@ -275,7 +289,9 @@ impl Destination for LayerRoot {
             Ok(_) => Ok(()),
             Err(Errno::NOENT) => {
                 let device = makedev(0, 0);
-                Ok(rustix::fs::mknodat(&parent, &name, FileType::CharacterDevice, Mode::empty(), device)?)
+                rustix::fs::mknodat(&parent, &name, FileType::CharacterDevice, Mode::empty(), device)?;
+                let (uid, gid) = (Some(Uid::ROOT), Some(Gid::ROOT));
+                Ok(rustix::fs::chownat(&parent, &name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?)
             }
             Err(error) => Err(error.into()),
         }
@@ -287,11 +303,13 @@ impl Destination for LayerRoot {
 
     /// Sets the times of directories, now that nothing changes them any more; an entry that came later wins.
     fn finish(self) -> io::Result<()> {
-        for (path, times) in &self.directory_times {
+        for (path, inode, times) in &self.directory_times {
             match self.open_in_root(path) {
-                Ok(directory) => rustix::fs::futimens(directory, times)?,
+                Ok(directory) if rustix::fs::fstat(&directory)?.st_ino == *inode => {
+                    rustix::fs::futimens(directory, times)?;
+                }
                 // A later entry replaced the directory.
-                Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                 Err(error) => return Err(error.into()),
             }
         }
