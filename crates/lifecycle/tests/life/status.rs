@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use lifecycle::status::{ContainerState, Phase, QosClass, WaitingReason};
+use lifecycle::status::{ContainerState, Phase, QosClass, User, WaitingReason};
 use lifecycle::{Action, Decision, Done, Fact, Failure, Memory, Policy, Reason, Retry, decide};
-use model::pod::{Pod, Resources};
+use model::pod::{MountPropagation, Pod, RecursiveReadOnly, Resources, VolumeMount};
 use model::quantity::Quantity;
 
 use crate::world::fate::{Fate, Life, Plan};
@@ -188,4 +188,65 @@ fn a_failure_that_only_a_change_ends_blocks_the_pod() {
 fn a_running_pod_as_asked_has_no_cause_and_wants_no_round() {
     let decision = Node::new(pod_of(&["web"])).settle();
     assert_eq!((decision.status.cause, decision.wake_at, decision.end), (None, None, None));
+}
+
+#[test]
+fn status_and_conditions_name_the_generation_that_they_speak_of() {
+    let mut node = Node::new(pod_of(&["web"]));
+    node.settle();
+    node.pod.meta.generation = 7;
+    let status = node.round(&[Fact::PodChanged]).status;
+    assert_eq!(status.observed_generation, 7);
+    assert!(status.conditions.iter().all(|condition| condition.observed_generation == 7));
+}
+
+#[test]
+fn mounts_say_whether_they_are_read_only_also_below() {
+    let mut pod = pod_of(&["web"]);
+    let mount = |name: &str, read_only, recursive_read_only| VolumeMount {
+        name: name.to_owned(),
+        mount_path: format!("/{name}"),
+        sub_path: None,
+        read_only,
+        recursive_read_only,
+        propagation: MountPropagation::None,
+    };
+    pod.spec.containers[0].volume_mounts = vec![
+        mount("data", false, RecursiveReadOnly::Disabled),
+        mount("config", true, RecursiveReadOnly::Disabled),
+        mount("base", true, RecursiveReadOnly::IfPossible),
+    ];
+    let mounts = Node::new(pod).settle().status.container_statuses.remove(0).volume_mounts;
+    let told: Vec<_> = mounts
+        .iter()
+        .map(|mount| (mount.name.as_str(), mount.read_only, mount.recursive_read_only))
+        .collect();
+    assert_eq!(told, [("data", false, None), ("config", true, Some(false)), ("base", true, Some(true))]);
+}
+
+#[test]
+fn a_container_shows_whom_it_runs_as_and_what_stops_it() {
+    let mut node = Node::new(pod_of(&["web"]));
+    node.round(&[]);
+    let facts = node.world.settle(&mut Fair);
+    node.round(&facts);
+    let facts = node.world.settle(&mut Fair);
+    let user = User { uid: 1000, gid: 1000, supplemental_groups: vec![2000] };
+    let instance = node.world.instances.get_mut("web").unwrap();
+    (instance.user, instance.stop_signal) = (Some(user.clone()), Some("SIGUSR1".to_owned()));
+    let web = node.round(&facts).status.container_statuses.remove(0);
+    assert_eq!((web.user, web.stop_signal.as_deref()), (Some(user), Some("SIGUSR1")));
+}
+
+/// KEP-2837 and KEP-1287: what the Pod has as a whole, and what is set aside for each container.
+#[test]
+fn resources_are_told_of_the_pod_and_of_each_container() {
+    let mut pod = pod_of(&["web"]);
+    pod.spec.resources = Some(resources(&[("cpu", 2)], &[("cpu", 4)]));
+    pod.spec.containers[0].resources = resources(&[("cpu", 1)], &[("cpu", 3)]);
+    let status = Node::new(pod.clone()).settle().status;
+    assert_eq!(status.resources, pod.spec.resources);
+    assert_eq!(status.allocated_resources["cpu"].value(), 2);
+    assert_eq!(status.container_statuses[0].resources, pod.spec.containers[0].resources);
+    assert_eq!(status.container_statuses[0].allocated_resources["cpu"].value(), 1);
 }
