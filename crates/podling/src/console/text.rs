@@ -115,7 +115,11 @@ fn sentence(told: &Told<'_>, palette: Palette) -> Option<String> {
             Some(ip) => palette.success(format_args!("{} is ready at {ip}", short(pod))),
             None => palette.success(format_args!("{} is ready", short(pod))),
         },
-        Told::NotReady { pod } => palette.warning(format_args!("{} is not ready any more", short(pod))),
+        // The container whose end made it so has been told.
+        Told::NotReady { cause: None, .. } => return None,
+        Told::NotReady { pod, cause: Some(cause) } => {
+            palette.warning(format_args!("{} is not ready any more: {cause}", short(pod)))
+        }
         Told::Stuck { cause, .. } => format!("waiting: {cause}"),
         Told::Finished { pod, is_stopped: true, .. } => format!("{} stopped", short(pod)),
         Told::Finished { pod, phase, reason, message, .. } => {

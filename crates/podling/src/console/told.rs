@@ -71,7 +71,7 @@ pub(crate) enum Told<'a> {
     /// The Pod became Ready.
     Ready { pod: &'a str, pod_ips: &'a [String] },
     /// The Pod is no longer Ready, and does not end.
-    NotReady { pod: &'a str },
+    NotReady { pod: &'a str, cause: Option<&'a str> },
     /// A Pod is not getting on; told when it has lasted for a while.
     Stuck { pod: &'a str, cause: &'a str },
     /// The Pod's phase became terminal; `is_stopped` when podling had been asked to stop it.

@@ -64,7 +64,7 @@ pub(super) fn tell<'a>(
         Transition::Ready => Told::Ready { pod, pod_ips: &status.pod_ips },
         // A Pod whose work is done is not ready, and nobody misses it.
         Transition::NotReady if is_over(status) => return None,
-        Transition::NotReady => Told::NotReady { pod },
+        Transition::NotReady => Told::NotReady { pod, cause: status.cause.as_deref() },
         Transition::Finished(phase) => Told::Finished {
             pod,
             phase: phase_name(*phase),

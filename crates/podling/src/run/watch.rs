@@ -186,7 +186,9 @@ impl Watch {
                 // What waits or is not ready because podling stops it, or gives it up, is told by that.
                 Told::NotReady { .. } | Told::Waiting { .. } if is_stopping || hopeless.is_some() => continue,
                 // The same in other words.
-                Told::Waiting { .. } => self.pods[index].is_cause_told = true,
+                Told::Waiting { .. } | Told::NotReady { cause: Some(_), .. } => {
+                    self.pods[index].is_cause_told = true;
+                }
                 _ => {}
             }
             self.tell(at, &told).await;

@@ -27,9 +27,14 @@ fn lines_stand_behind_names_of_equal_width() {
     console.expect_names(["web".to_owned(), "log-follower".to_owned()]);
     console.line(&line("web", b"hello")).unwrap();
     console.line(&line("log-follower", b"there \xff")).unwrap();
-    console.tell(&Told::NotReady { pod: "default/web" }).unwrap();
+    let cause = Some("container `web` is being started");
+    console.tell(&Told::NotReady { pod: "default/web", cause }).unwrap();
+    console.tell(&Told::NotReady { pod: "default/web", cause: None }).unwrap();
     assert_eq!(console.out, b"         web | hello\nlog-follower | there \xff\n");
-    assert_eq!(printed(&console.err), "     podling | web is not ready any more\n");
+    assert_eq!(
+        printed(&console.err),
+        "     podling | web is not ready any more: container `web` is being started\n"
+    );
 }
 
 #[test]
