@@ -1,3 +1,5 @@
+//! The checkpoint on disk.
+
 use std::path::Path;
 
 use lifecycle::{Fact, Policy};
