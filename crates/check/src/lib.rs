@@ -77,7 +77,7 @@ pub fn check(files: &[File<'_>], facts: &Facts) -> Vec<Finding> {
         let is_told = |warning: &Problem, findings: &[Finding]| {
             findings.iter().any(|known| (known.line, known.column) == (warning.line, warning.column))
         };
-        for warning in &file.manifest.warnings {
+        for warning in file.manifest.warnings.iter().take(MOST_FINDINGS) {
             if !is_told(warning, &of_file) {
                 of_file.push(Finding::of_problem(warning, Severity::Advice));
             }
