@@ -52,6 +52,12 @@ pub struct File<'a> {
     pub manifest: &'a Manifest,
 }
 
+/// Pods and containers of a Pod that are looked at, and findings in each file: more is nobody's manifest, and looking at
+/// it shall not take minutes.
+const MOST_PODS: usize = 500;
+const MOST_CONTAINERS: usize = 100;
+const MOST_FINDINGS: usize = 500;
+
 /// Looks at every Pod of all files together. Findings come in the order of the files and their lines.
 pub fn check(files: &[File<'_>], facts: &Facts) -> Vec<Finding> {
     let pods: Vec<&Pod> = files.iter().flat_map(|file| &file.manifest.pods).collect();
@@ -64,13 +70,14 @@ pub fn check(files: &[File<'_>], facts: &Facts) -> Vec<Finding> {
         for (index, pod) in file.manifest.pods.iter().enumerate() {
             let subject = Subject { pod, earlier: &pods[..before], objects: &objects, facts };
             before += 1;
-            let drafts = rules::all(&subject).into_iter();
+            let room = MOST_FINDINGS.saturating_sub(of_file.len());
+            let drafts = look(&subject).into_iter().take(room);
             of_file.extend(drafts.map(|draft| draft.placed(file, "Pod", index, &pod.meta)));
         }
         let is_told = |warning: &Problem, findings: &[Finding]| {
             findings.iter().any(|known| (known.line, known.column) == (warning.line, warning.column))
         };
-        for warning in &file.manifest.warnings {
+        for warning in file.manifest.warnings.iter().take(MOST_FINDINGS) {
             if !is_told(warning, &of_file) {
                 of_file.push(Finding::of_problem(warning, Severity::Advice));
             }
@@ -79,6 +86,20 @@ pub fn check(files: &[File<'_>], facts: &Facts) -> Vec<Finding> {
         findings.extend(of_file);
     }
     findings
+}
+
+/// What is found in one Pod.
+fn look(subject: &Subject<'_>) -> Vec<Draft> {
+    let containers = subject.pod.spec.all_containers().count();
+    if containers > MOST_CONTAINERS || subject.earlier.len() >= MOST_PODS {
+        let message = format!(
+            "not looked at: at most {MOST_PODS} Pods of at most {MOST_CONTAINERS} containers are, and this Pod has \
+             {containers} containers and {} Pods before it",
+            subject.earlier.len()
+        );
+        return vec![Draft::new(Severity::Note, "too-much", "metadata.name", message)];
+    }
+    rules::all(subject)
 }
 
 /// Kind, namespace and name of every object, and the file that it stands in.

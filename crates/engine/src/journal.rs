@@ -61,8 +61,15 @@ enum Waiting {
     Admitted { pod: Arc<Pod>, policy: Policy, now: Now },
     Asked(Arc<Pod>),
     Noted { fact: Fact, now: Now, took_nanos: Option<u64> },
-    Round { seen: Observation, decision: Decision, now: Now },
+    Round(Box<Decided>),
     Breach { violation: Violation, now: Now },
+}
+
+/// A round, to be written.
+struct Decided {
+    seen: Observation,
+    decision: Decision,
+    now: Now,
 }
 
 impl Journal {
@@ -96,7 +103,7 @@ impl Journal {
 
     /// A round was decided, and its actions were begun.
     pub(crate) fn round(&mut self, seen: Observation, decision: Decision, now: Now) {
-        self.push(Waiting::Round { seen, decision, now });
+        self.push(Waiting::Round(Box::new(Decided { seen, decision, now })));
     }
 
     /// An invariant was broken.
@@ -193,7 +200,8 @@ impl Journal {
             Waiting::Noted { fact, now, took_nanos } => {
                 append(bytes, &Entry::Noted { now, fact: Cow::Owned(fact), took_nanos });
             }
-            Waiting::Round { seen, decision, now } => {
+            Waiting::Round(round) => {
+                let Decided { seen, decision, now } = *round;
                 append(bytes, &self.recorder.round(seen, &decision, now));
             }
             Waiting::Breach { violation: Violation { number, what }, now } => {

@@ -79,6 +79,12 @@ impl Source for Stretch {
 }
 
 impl Archive {
+    /// A folder in which blobs lie as in an OCI layout.
+    pub(crate) fn open_folder(path: &Path) -> Result<Self, Error> {
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        Ok(Self::Folder(file.into()))
+    }
+
     pub(crate) fn open(path: &Path, session: &Session, progress: &dyn Progress) -> Result<Self, Error> {
         let file = File::open(path).map_err(Error::io("open", path))?;
         let metadata = file.metadata().map_err(Error::io("look at", path))?;

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-pub(crate) use self::contents::{Found, Layer};
+pub(crate) use self::contents::{Found, Layer, read_oci_image};
 use crate::archive::{Archive, Stretch};
 use crate::commit::{NewImage, NewName};
 use crate::digest::Digest;

@@ -1,9 +1,11 @@
 //! `podling image import-from`: images that another engine of this machine has, taken over without a second download.
 //!
-//! Docker and Podman keep a layer as its unpacked files and the rest of its archive beside them (`tar_split`), so that the
+//! containerd keeps archives as they came. Docker and Podman keep a layer as its unpacked files and the rest of its archive beside them (`tar_split`), so that the
 //! archive can be put together again byte by byte; its digest says whether that went well. Their stores are read as they
 //! lie, never locked or changed, and no program of theirs is run.
 
+mod bolt;
+mod containerd;
 mod docker;
 mod podman;
 mod tar_split;
@@ -29,6 +31,8 @@ use crate::store::Images;
 pub enum Engine {
     /// Docker, with its overlay2 driver.
     Docker,
+    /// containerd, and Docker where it keeps its images there.
+    Containerd,
     /// Podman, Buildah, CRI-O and Skopeo, with the overlay driver of containers/storage.
     Podman,
 }
@@ -38,6 +42,7 @@ impl Engine {
     pub fn default_root(self) -> &'static Path {
         Path::new(match self {
             Self::Docker => "/var/lib/docker",
+            Self::Containerd => "/var/lib/containerd",
             Self::Podman => "/var/lib/containers/storage",
         })
     }
@@ -56,6 +61,12 @@ struct Split {
     rest: PathBuf,
     /// The folder with the files.
     files: PathBuf,
+}
+
+impl Foreign {
+    fn into_parts(mut self) -> (Vec<Found>, Box<dyn LayerSource>) {
+        (std::mem::take(&mut self.images), Box::new(self))
+    }
 }
 
 impl LayerSource for Foreign {
@@ -94,30 +105,31 @@ impl Images {
         progress: &dyn Progress,
         session: &Session,
     ) -> Result<Vec<Loaded>, Error> {
-        let mut foreign = match engine {
-            Engine::Docker => docker::read(root)?,
-            Engine::Podman => podman::read(root)?,
+        let (mut images, source): (_, Box<dyn LayerSource>) = match engine {
+            Engine::Docker => docker::read(root).map(Foreign::into_parts)?,
+            Engine::Podman => podman::read(root).map(Foreign::into_parts)?,
+            Engine::Containerd => {
+                let (images, archive) = containerd::read(root)?;
+                (images, Box::new(archive))
+            }
         };
-        foreign.images.retain(|image| {
+        images.retain(|image| {
             let config = &image.config.parsed;
             crate::record::runs_here(config.os(), config.architecture())
         });
         if !wanted.is_empty() {
             for name in wanted {
-                if !foreign.images.iter().any(|image| image.references.contains(name)) {
-                    return Err(Error::invalid(
-                        name.to_string(),
-                        "the store has no such image for this machine",
-                    ));
+                if !images.iter().any(|image| image.references.contains(name)) {
+                    let problem = "the store does not have this image, or not all of it, for this machine";
+                    return Err(Error::invalid(name.to_string(), problem));
                 }
             }
-            for image in &mut foreign.images {
+            for image in &mut images {
                 image.references.retain(|reference| wanted.contains(reference));
             }
-            foreign.images.retain(|image| !image.references.is_empty());
+            images.retain(|image| !image.references.is_empty());
         }
-        let images = std::mem::take(&mut foreign.images);
-        self.take_in(session, progress, images, &foreign)
+        self.take_in(session, progress, images, &*source)
     }
 }
 

@@ -78,6 +78,7 @@ fn import(asked: &ImageImport) -> Result<Code, Failure> {
     let wanted = parse_all(&asked.references)?;
     let engine = match asked.engine {
         Engine::Docker => ::image::Engine::Docker,
+        Engine::Containerd => ::image::Engine::Containerd,
         Engine::Podman => ::image::Engine::Podman,
     };
     let root = asked.root.as_deref().unwrap_or(engine.default_root());

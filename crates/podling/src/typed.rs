@@ -143,7 +143,7 @@ pub(crate) enum Image {
     Inspect(image::ImageInspect),
     /// Remove images that nobody uses
     Prune(image::ImagePrune),
-    /// Take over the images that Docker or Podman has on this machine, without a download
+    /// Take over the images that Docker, containerd or Podman has on this machine, without a download
     ImportFrom(image::ImageImport),
 }
 
@@ -301,8 +301,7 @@ mod tests {
 
     #[test]
     fn run_reads_all_its_flags() {
-        let words =
-            "run - --timeout 90s --until ready -p 8080:80 -p 127.0.0.1:53:5353 --runtime crun --journal j -o json";
+        let words = "run - --timeout 90s --until ready -p 8080:80 -p 127.0.0.1:53:5353 --runtime crun --journal j -o json";
         let Command::Run(run) = parse(&words.split(' ').collect::<Vec<_>>()).unwrap() else { panic!() };
         assert_eq!(run.files, [PathBuf::from("-")]);
         assert_eq!(run.timeout, Some(Duration::from_secs(90)));

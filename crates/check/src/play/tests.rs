@@ -113,12 +113,6 @@ fn a_hook_longer_than_the_grace_is_cut_off() {
 }
 
 #[test]
-fn a_pod_of_very_many_containers_is_not_played() {
-    let containers: String = (0..101).map(|n| format!("- {{name: c{n}, image: a}}\n")).collect();
-    assert!(play(&pod(&format!("containers:\n{containers}")), &Script::default()).is_none());
-}
-
-#[test]
 fn what_restarts_for_ever_is_given_up() {
     let pod = pod("containers: [{name: echo, image: a}]");
     assert!(play(&pod, &lives(&[("echo", Life::EndsAfter { seconds: 0 })])).is_none());

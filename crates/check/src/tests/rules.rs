@@ -365,6 +365,17 @@ fn one_object_in_two_files() {
 }
 
 #[test]
+fn what_is_too_much_is_said_not_to_be_looked_at() {
+    let containers: String = (0..101)
+        .map(|n| format!("- {{name: c{n}, image: a, command: [nc, -z, localhost, '1']}}\n"))
+        .collect();
+    let text = manifest(&format!("initContainers:\n{containers}containers: [{{name: a, image: a}}]"));
+    let findings = super::findings(&text, &facts());
+    assert_eq!(findings.len(), 1);
+    assert_eq!((findings[0].severity, findings[0].rule, findings[0].line), (Severity::Note, "too-much", 4));
+}
+
+#[test]
 fn no_line_of_a_document_with_a_secret_is_shown() {
     let list = r#"{"apiVersion": "v1", "kind": "List", "items": [
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"k": "hidden"}},

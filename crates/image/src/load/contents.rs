@@ -113,7 +113,7 @@ fn read_oci(archive: &Archive) -> Result<Vec<Found>, Error> {
             several => vec![manifest::choose("index.json", several)?],
         };
         for descriptor in chosen {
-            let image = read_oci_image(archive, descriptor, references.clone(), 0)?;
+            let image = read_oci_image(archive, blob_name(descriptor)?.1, references.clone())?;
             match found
                 .iter_mut()
                 .find(|other| other.config.id == image.config.id && other.target == image.target)
@@ -145,16 +145,25 @@ fn blob_name(descriptor: &Descriptor) -> Result<(String, Digest), Error> {
     Ok((format!("blobs/sha256/{}", digest.hex()), digest))
 }
 
-fn read_oci_image(
+/// The image for this machine that the blob `target` is or leads to.
+pub(crate) fn read_oci_image(
     archive: &Archive,
-    descriptor: &Descriptor,
+    target: Digest,
+    references: Vec<Reference>,
+) -> Result<Found, Error> {
+    read_oci_target(archive, target, references, 0)
+}
+
+fn read_oci_target(
+    archive: &Archive,
+    target: Digest,
     references: Vec<Reference>,
     depth: usize,
 ) -> Result<Found, Error> {
     if depth > INDEX_DEPTH_MAX {
         return Err(Error::invalid("index.json", "indexes are nested too deeply"));
     }
-    let (name, target) = blob_name(descriptor)?;
+    let name = format!("blobs/sha256/{}", target.hex());
     let bytes = archive.document(&name)?;
     let actual = Digest::of(&bytes);
     if actual != target {
@@ -164,7 +173,8 @@ fn read_oci_image(
         Document::Index(index) => {
             let entries: Vec<&Descriptor> = index.manifests().iter().collect();
             let chosen = manifest::choose(&name, &entries)?;
-            let mut found = read_oci_image(archive, chosen, references, depth + 1)?;
+            let (_, chosen) = blob_name(chosen)?;
+            let mut found = read_oci_target(archive, chosen, references, depth + 1)?;
             found.target = Some(target);
             return Ok(found);
         }

@@ -31,7 +31,7 @@ pub(super) fn read(root: &Path) -> Result<Foreign, Error> {
     let image_root = root.join("image/overlay2");
     let Some(Repositories { repositories }) = super::document(&image_root.join("repositories.json"))? else {
         let problem = "Docker has no images there (image/overlay2/repositories.json is missing); newer Dockers keep them \
-                       with containerd, which is not read yet: use docker save and podling image load";
+                       with containerd, try import-from containerd";
         return Err(Error::invalid(root.display().to_string(), problem));
     };
     let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();

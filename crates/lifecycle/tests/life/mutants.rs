@@ -260,6 +260,21 @@ fn invariant_12_catches_a_resize_that_is_forgotten() {
 }
 
 #[test]
+fn invariant_12_catches_an_edit_that_is_forgotten() {
+    assert_caught(12, |pod, _, decision, _| {
+        let status = &decision.status;
+        let runs_old = |name: &str| {
+            let wanted = pod.spec.container(name).map(|container| &container.image);
+            status.container(name).map(|shown| &shown.image) != wanted
+        };
+        decision.actions.retain(|action| match action {
+            Action::Signal { container, .. } => !runs_old(container),
+            _ => true,
+        });
+    });
+}
+
+#[test]
 fn invariant_12_catches_a_node_that_is_not_asked() {
     assert_caught(12, |_, _, decision, _| {
         decision.actions.retain(|action| !matches!(action, Action::AllocateResources { .. }));

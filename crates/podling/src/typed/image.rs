@@ -60,6 +60,8 @@ pub(crate) struct ImageImport {
 pub(crate) enum Engine {
     /// Docker with its overlay2 driver
     Docker,
+    /// containerd, and Docker where it keeps its images there
+    Containerd,
     /// Podman, Buildah and CRI-O
     Podman,
 }

@@ -14,6 +14,11 @@ pub(crate) struct Timeline {
     pub(crate) ready_ms: Option<f64>,
     /// How many lines the containers have printed.
     pub(crate) lines: usize,
+    /// How many Pods are Ready.
+    pub(crate) ready: usize,
+    /// From the end of each init container to the start of the container after it.
+    pub(crate) init_gaps_ms: Vec<f64>,
+    init_exited_ms: Option<f64>,
     /// podling begins to stop the Pod.
     pub(crate) stopping_ms: Option<f64>,
     /// Nothing is left of the Pod.
@@ -31,9 +36,17 @@ impl Timeline {
         let at_ms = event["at_ms"].as_f64();
         match event["event"].as_str().unwrap_or_default() {
             "manifest" => self.manifest_ms = at_ms,
-            "started" if event["role"] == "main" => self.started_ms.extend(at_ms),
+            "started" => {
+                let exited_ms = self.init_exited_ms.take();
+                self.init_gaps_ms.extend(at_ms.zip(exited_ms).map(|(started, exited)| started - exited));
+                self.started_ms.extend(at_ms.filter(|_| event["role"] == "main"));
+            }
+            "exited" if event["role"] == "init" => self.init_exited_ms = at_ms,
             "log" => self.lines += 1,
-            "ready" => self.ready_ms = at_ms,
+            "ready" => {
+                self.ready += 1;
+                self.ready_ms = at_ms;
+            }
             "stopping" => self.stopping_ms = at_ms,
             "gone" => self.gone_ms = at_ms,
             "step" => {
@@ -62,6 +75,7 @@ mod tests {
             r#"{"event":"manifest","pods":["default/bench"],"run":"a","at_ms":1.5}"#,
             r#"{"event":"step","pod":"default/bench","what":"network","ms":2.25,"at_ms":4.0}"#,
             r#"{"event":"started","pod":"default/bench","container":"first","role":"init","attempt":0,"at_ms":5.0}"#,
+            r#"{"event":"exited","pod":"default/bench","container":"first","role":"init","code":0,"at_ms":6.25}"#,
             r#"{"event":"started","pod":"default/bench","container":"one","role":"main","attempt":0,"at_ms":9.0}"#,
             r#"{"event":"started","pod":"default/bench","container":"two","role":"main","attempt":0,"at_ms":8.0}"#,
             "not JSON",
@@ -74,6 +88,7 @@ mod tests {
             (Some(1.5), Some(9.0), Some(30.0))
         );
         assert_eq!(timeline.started_ms.len(), 2);
+        assert_eq!(timeline.init_gaps_ms, [2.75]);
         assert_eq!(timeline.steps, [("network".to_string(), 2.25)]);
     }
 }

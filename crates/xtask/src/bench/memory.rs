@@ -21,6 +21,11 @@ pub(crate) fn child(parent: u32, name: &str) -> Result<u32> {
     found.ok_or_else(|| Failure::new(format!("process {parent} has no child {name}")))
 }
 
+/// All children of that name.
+pub(crate) fn children(parent: u32, name: &str) -> Result<Vec<u32>> {
+    Ok(pids()?.into_iter().filter(|pid| comm(*pid) == name && parent_of(*pid) == Some(parent)).collect())
+}
+
 /// The proportional set size in KiB.
 pub(crate) fn pss_kib(pid: u32) -> Result<f64> {
     let path = format!("/proc/{pid}/smaps_rollup");

@@ -12,6 +12,7 @@ mod floor;
 mod memory;
 mod podling;
 mod podman;
+mod probes;
 mod statistics;
 mod table;
 
@@ -30,6 +31,9 @@ const PODS: [Pod; 2] = [
 
 /// The Pod in which an exec is measured, by its startup probes.
 const PROBED: Pod = Pod { name: "probed", manifest: include_str!("probed.yaml"), up_limit_ms: 12.0 };
+
+/// The Pod in which one init container follows the other.
+const CHAIN: Pod = Pod { name: "chain", manifest: include_str!("chain.yaml"), up_limit_ms: 40.0 };
 
 /// A Pod that is measured, and how long it may take until its main containers run.
 struct Pod {
@@ -92,6 +96,7 @@ fn measure(arguments: &Arguments, program: &Path, directory: &Path) -> Result<Sa
         eprint!("\rround {round} of {} ", arguments.runs);
         floor.measure(&mut samples)?;
         podling.measure_exec(&PROBED, &mut samples)?;
+        podling.measure_init_chain(&CHAIN, &mut samples)?;
         for pod in &PODS {
             podling.measure(pod, &mut samples)?;
             if let Some(podman) = &podman {
@@ -101,6 +106,7 @@ fn measure(arguments: &Arguments, program: &Path, directory: &Path) -> Result<Sa
     }
     eprintln!();
     podling.measure_memory(&PODS[0], &mut samples)?;
+    podling.measure_probes(&mut samples)?;
     Ok(samples)
 }
 

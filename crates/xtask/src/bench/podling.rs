@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::Pod;
 use super::events::Timeline;
 use super::memory;
+use super::probes;
 use super::statistics::Samples;
 use crate::command;
 use crate::failure::{Attempt, Failure, Result};
@@ -19,6 +20,7 @@ use crate::failure::{Attempt, Failure, Result};
 /// Promises of the whole, in ms and KiB.
 const DOWN_LIMIT_MS: f64 = 30.0;
 const EXEC_LIMIT_MS: f64 = 4.0;
+const INIT_GAP_LIMIT_MS: f64 = 5.0;
 const MEMORY_LIMIT_KIB: f64 = 0.6 * 1024.0;
 
 /// What is weighed is a Pod that runs, not one that is being started: the shim gives its pages back a few
@@ -45,7 +47,7 @@ impl Podling {
             run_dir: PathBuf::from(format!("/run/podling-bench-{}", std::process::id())),
             archive: directory.join("toolbox.tar"),
         };
-        for pod in super::PODS.iter().chain([&super::PROBED]) {
+        for pod in super::PODS.iter().chain([&super::PROBED, &super::CHAIN]) {
             let path = podling.manifest(pod);
             fs::write(&path, pod.manifest).attempt(format!("writing {}", path.display()))?;
         }
@@ -95,6 +97,23 @@ impl Podling {
         Ok(())
     }
 
+    /// How long it takes from the end of an init container to the start of what comes after it.
+    pub(crate) fn measure_init_chain(&self, pod: &Pod, samples: &mut Samples) -> Result {
+        for gap_ms in self.run(pod)?.init_gaps_ms {
+            let name = "podling: an init container's exit to the next start";
+            samples.add_ms(name, Some(INIT_GAP_LIMIT_MS), gap_ms);
+        }
+        Ok(())
+    }
+
+    /// What Pods with an exec probe each second cost while nothing else happens.
+    pub(crate) fn measure_probes(&self, samples: &mut Samples) -> Result {
+        let manifest = self.directory.join("probed-pods.yaml");
+        fs::write(&manifest, probes::manifest()).attempt(format!("writing {}", manifest.display()))?;
+        let all_run = |timeline: &Timeline| timeline.ready == probes::PODS && timeline.lines == probes::PODS;
+        self.run_until(&manifest, all_run, |podling| probes::measure(podling, samples)).map(drop)
+    }
+
     /// Weighs the processes that stay with a Pod, beside its containers.
     pub(crate) fn measure_memory(&self, pod: &Pod, samples: &mut Samples) -> Result {
         self.run_and(pod, |podling| {
@@ -117,16 +136,28 @@ impl Podling {
     /// Runs the Pod until its main containers have said that they run, does `meanwhile` with podling's PID, and
     /// stops it.
     fn run_and(&self, pod: &Pod, meanwhile: impl FnOnce(u32) -> Result) -> Result<Timeline> {
+        let all_run = |timeline: &Timeline| timeline.ready_ms.is_some() && timeline.lines == MAIN_CONTAINERS;
+        self.run_until(&self.manifest(pod), all_run, meanwhile)
+    }
+
+    /// The same for any manifest, and any sign that it runs.
+    fn run_until(
+        &self,
+        manifest: &Path,
+        is_up: impl Fn(&Timeline) -> bool,
+        meanwhile: impl FnOnce(u32) -> Result,
+    ) -> Result<Timeline> {
         let mut command = self.command(&["run", "--output", "json"]);
-        command.arg(self.manifest(pod)).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.arg(manifest).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = Stopped(command.spawn().attempt("starting podling")?);
         let output = child.0.stdout.take().ok_or_else(|| Failure::new("podling has no standard output"))?;
         let mut timeline = Timeline::default();
         let mut meanwhile = Some(meanwhile);
         for line in BufReader::new(output).lines() {
             timeline.take(&line.attempt("reading podling's output")?);
-            let runs = timeline.ready_ms.is_some() && timeline.lines == MAIN_CONTAINERS;
-            if runs && let Some(meanwhile) = meanwhile.take() {
+            if is_up(&timeline)
+                && let Some(meanwhile) = meanwhile.take()
+            {
                 meanwhile(child.0.id())?;
                 child.stop();
             }

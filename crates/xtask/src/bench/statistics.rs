@@ -28,6 +28,11 @@ impl Samples {
         self.add(name.into(), limit, "KiB", value);
     }
 
+    /// Adds CPU time as a share of one core, in percent.
+    pub(crate) fn add_percent(&mut self, name: impl Into<String>, limit: Option<f64>, value: f64) {
+        self.add(name.into(), limit, "%", value);
+    }
+
     fn add(&mut self, name: String, limit: Option<f64>, unit: &'static str, value: f64) {
         match self.series.iter_mut().find(|series| series.name == name) {
             Some(series) => series.values.push(value),
