@@ -39,9 +39,8 @@ async fn obtain(context: &Arc<PodContext>, action: &Action, name: &str) -> Resul
     let (Some(container), Action::Pull { image: wanted, .. }) = (pod.spec.container(name), action) else {
         return Err(stuck(Reason::ErrImagePull, format!("the Pod has no container {name}")));
     };
-    let reference = Reference::parse(wanted).map_err(|error| {
-        stuck(Reason::InvalidImageName, format!("image {wanted:?}: {}", chain(&error)))
-    })?;
+    let reference = Reference::parse(wanted)
+        .map_err(|error| stuck(Reason::InvalidImageName, format!("image {wanted:?}: {}", chain(&error))))?;
     let images = &context.node.images;
     if Images::is_builtin(&reference) {
         return Ok((builtin(images.clone()).await?, false));
