@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
@@ -90,13 +90,14 @@ impl<'a> Running<'a> {
             thread::spawn(move || pipe.write_all(&bytes));
         }
         if let Some(terminal) = &keys {
-            read_lines(terminal.try_clone().expect("one more descriptor"), Stream::Stdout, sender.clone());
+            let terminal = terminal.try_clone().expect("one more descriptor");
+            read_lines(terminal, ON_TERMINAL, Stream::Stdout, sender.clone());
         }
         if let Some(pipe) = child.stdout.take() {
-            read_lines(pipe, Stream::Stdout, sender.clone());
+            read_lines(pipe, IN_PIPE, Stream::Stdout, sender.clone());
         }
         if let Some(pipe) = child.stderr.take() {
-            read_lines(pipe, Stream::Stderr, sender);
+            read_lines(pipe, IN_PIPE, Stream::Stderr, sender);
         }
         let (seen, events) = (Vec::new(), Vec::new());
         Running { child, pidfd, lines, seen, events, keys, started_at, podling: PhantomData }
@@ -317,23 +318,42 @@ impl fmt::Display for Finished {
 }
 
 /// Passes lines on until the end. Bytes that are no UTF-8 are replaced, a last line may have no end.
-fn read_lines(source: impl Read + Send + 'static, stream: Stream, lines: Sender<(Stream, String)>) {
+/// What ends a line of a pipe.
+const IN_PIPE: &[u8] = b"\n";
+/// What ends a line of a terminal: a progress bar is drawn over itself, after a carriage return.
+const ON_TERMINAL: &[u8] = b"\r\n";
+
+fn read_lines(
+    mut source: impl Read + Send + 'static,
+    ends: &'static [u8],
+    stream: Stream,
+    lines: Sender<(Stream, String)>,
+) {
     thread::spawn(move || {
-        let mut source = BufReader::new(source);
-        let mut line = Vec::new();
+        let mut pending = Vec::new();
+        let mut buffer = [0; 8192];
         loop {
-            line.clear();
-            match source.read_until(b'\n', &mut line) {
-                Ok(0) => return,
+            let count = match source.read(&mut buffer) {
+                // The last line may have no end.
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 // EIO is how a terminal says that nobody has its other end any more.
-                Err(error) if error.kind() != ErrorKind::Interrupted => return,
-                Err(_) => continue,
-                Ok(_) => {}
-            }
-            let text = String::from_utf8_lossy(&line);
-            if lines.send((stream, text.trim_end_matches(['\r', '\n']).to_owned())).is_err() {
+                Err(_) => break,
+            };
+            pending.extend_from_slice(&buffer[..count]);
+            while let Some(end) = pending.iter().position(|byte| ends.contains(byte)) {
+                let line: Vec<u8> = pending.drain(..=end).collect();
+                let text = String::from_utf8_lossy(&line[..end]).into_owned();
+                // A terminal ends a line with both.
+                if (ends == ON_TERMINAL && text.is_empty()) || lines.send((stream, text)).is_ok() {
+                    continue;
+                }
                 return;
             }
+        }
+        if !pending.is_empty() {
+            let _ = lines.send((stream, String::from_utf8_lossy(&pending).into_owned()));
         }
     });
 }

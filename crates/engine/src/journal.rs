@@ -1,8 +1,8 @@
 //! The journal of one Pod on disk: `<data-dir>/journals/UID/`, two files of JSON lines (docs/journal.md).
 //!
 //! What happens is collected as it is and becomes text only when it is written: when the Pod's task has nothing else to
-//! do, at most [`DELAY`] after the first entry, and at once when much has come together. So a Pod's start never waits for
-//! the journal, and a podling that is killed loses what the last [`DELAY`] held; one that panics loses nothing. Nothing
+//! do, at most `DELAY` after the first entry, and at once when much has come together. So a Pod's start never waits for
+//! the journal, and a podling that is killed loses what the last `DELAY` held; one that panics loses nothing. Nothing
 //! is fsynced.
 //!
 //! A journal that cannot be written (disk full) stops no Pod: what could not be written is dropped, and the next entry

@@ -8,7 +8,7 @@
 //! A [`Recorder`] makes the entries, [`crate::replay`] plays them again; both are pure. Who writes them where is the
 //! engine's business (`engine::journal`), how they look on disk is told in `docs/journal.md`.
 //!
-//! No entry has what the Pod's programs are given to keep: the Pod stands in it as [`bare`] leaves it.
+//! No entry has what the Pod's programs are given to keep: the Pod stands in it as [`bare()`] leaves it.
 
 mod bare;
 mod seen;
@@ -78,7 +78,7 @@ pub struct Head<'a> {
     pub now: Now,
     /// The node's delays at the admission.
     pub policy: Policy,
-    /// What is asked for, as [`bare`] leaves it.
+    /// What is asked for, as [`bare()`] leaves it.
     pub pod: Pod,
     /// What is remembered. Nothing, at the admission.
     pub memory: Option<Cow<'a, Memory>>,

@@ -46,6 +46,32 @@ fn compressed_docker_save_archives_are_loaded() {
     program("tar", &["-czf", "../docker.tar.gz", "manifest.json", "blobs"], &folder);
     podling.load(&podling.base().join("docker.tar.gz"));
     assert_runs(&podling);
+
+    let podling = Podling::new();
+    let folder = unpacked(&podling);
+    program("tar", &["--zstd", "-cf", "../docker.tar.zst", "manifest.json", "blobs"], &folder);
+    podling.load(&podling.base().join("docker.tar.zst"));
+    assert_runs(&podling);
+}
+
+/// The archive is a pipe of which only half comes, until a bar is seen that says so.
+#[test]
+fn a_long_load_shows_how_far_it_is() {
+    let podling = Podling::new();
+    program("mkfifo", &["archive"], podling.base());
+    let pipe = podling.base().join("archive");
+    let whole = fs::read(debian::archive("nginx")).unwrap();
+    let call = podling.prepare(["image".as_ref(), "load".as_ref(), pipe.as_os_str()]).on_terminal();
+    let mut load = call.start();
+    let mut writer = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    let (first, second) = whole.split_at(whole.len() / 2);
+    writer.write_all(first).unwrap();
+    load.wait_for_line("unpacking the archive");
+    writer.write_all(second).unwrap();
+    drop(writer);
+    let finished = load.wait();
+    assert_eq!(finished.code, 0, "{finished}");
+    assert!(finished.stdout.contains("nginx: loaded"), "{finished}");
 }
 
 #[test]

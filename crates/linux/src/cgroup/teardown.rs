@@ -17,7 +17,7 @@ use super::group::write_file;
 use super::usage::read_if_exists;
 use super::{Cgroup, CgroupError, Hierarchy};
 
-/// The pause between two looks when the kernel has no event to offer (see [`Cgroup::wait_until_empty`]).
+/// The pause between two looks when the kernel has no event to offer (see `wait_for_a_death`).
 const NO_EVENT_PAUSE: Duration = Duration::from_millis(1);
 
 impl Cgroup {
