@@ -60,9 +60,39 @@ impl ControlPlane for Plane {
     }
 }
 
+/// What a node has on the machine, removed also when its test fails.
+struct Remains {
+    name: String,
+    directory: tempfile::TempDir,
+}
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let errors = runtime.block_on(engine::reclaim(&self.name, &self.directory.path().join("run")));
+        if !errors.is_empty() {
+            eprintln!("left behind: {errors:?}");
+        }
+    }
+}
+
+/// Plays a test with a Pod that runs.
+fn with_pod<F: Future<Output = ()>>(test: &str, play: impl FnOnce(Scene, Status) -> F) {
+    let remains = Remains {
+        name: format!("edit-{test}-{}", std::process::id()),
+        directory: tempfile::Builder::new().prefix("podling-").tempdir().unwrap(),
+    };
+    // Gone, with all that its tasks hold, before what remains is removed.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (scene, status) = Scene::start(&remains).await;
+        play(scene, status).await;
+    });
+    std::fs::remove_dir_all(remains.directory.path()).unwrap();
+}
+
 /// A node with one Pod, and what it reports.
 struct Scene {
-    directory: tempfile::TempDir,
     node: Node,
     name: String,
     pod: Pod,
@@ -74,10 +104,9 @@ struct Scene {
 
 impl Scene {
     /// A Pod that runs.
-    async fn start(test: &str) -> (Scene, Status) {
+    async fn start(remains: &Remains) -> (Scene, Status) {
         assert!(rustix::process::geteuid().is_root(), "this test makes containers and needs root");
-        let directory = tempfile::Builder::new().prefix("podling-").tempdir().unwrap();
-        let name = format!("edit-{test}-{}", std::process::id());
+        let (name, directory) = (remains.name.clone(), &remains.directory);
         let mut pod = model::manifest::parse("pod.yaml", MANIFEST.as_bytes()).unwrap().pods.remove(0);
         pod.meta.uid = format!("{name}-uid");
         let (changes, watch) = mpsc::channel(8);
@@ -94,7 +123,7 @@ impl Scene {
         };
         let plane = Plane { watch: Mutex::new(Some(watch)), reports: sender };
         let node = Node::start(config, Arc::new(plane)).await.unwrap();
-        let mut scene = Scene { directory, node, name, pod, changes, reports, told: Vec::new() };
+        let mut scene = Scene { node, name, pod, changes, reports, told: Vec::new() };
         scene.apply().await;
         let status = scene.status(|status| is_running(&status.container_statuses[0])).await;
         (scene, status)
@@ -153,7 +182,6 @@ impl Scene {
         assert!(!self.cgroup("").exists());
         let errors = self.node.close().await;
         assert!(errors.is_empty(), "{errors:?}");
-        self.directory.close().unwrap();
     }
 }
 
@@ -166,78 +194,87 @@ fn assert_limits(limits: &Limits, shares: u64, quota_us: i64, memory_bytes: i64)
     assert_eq!((limits.cpu_quota_us, limits.memory_limit_bytes), (Some(quota_us), Some(memory_bytes)));
 }
 
-#[tokio::test]
-async fn resources_change_in_place() {
-    let (mut scene, first) = Scene::start("resize").await;
-    assert_limits(&scene.limits(), 102, 20_000, 64 * MIB);
+#[test]
+fn resources_change_in_place() {
+    with_pod("resize", |mut scene, first| async move {
+        assert_limits(&scene.limits(), 102, 20_000, 64 * MIB);
 
-    for (cpu, memory, shares, quota_us, mib) in [
-        (["250m", "500m"], ["48Mi", "128Mi"], 256, 50_000, 128),
-        (["50m", "100m"], ["16Mi", "48Mi"], 51, 10_000, 48),
-    ] {
-        scene.resize(cpu, memory).await;
-        let wanted = scene.pod.spec.containers[0].resources.clone();
-        let is_resizing =
-            |status: &Status| status.conditions.iter().any(|it| it.kind.starts_with("PodResize"));
-        let has = |status: &Status| status.container_statuses[0].resources == wanted;
-        let status = scene.status(|status| has(status) && !is_resizing(status)).await;
-        assert_limits(&scene.limits(), shares, quota_us, mib * MIB);
+        for (cpu, memory, shares, quota_us, mib) in [
+            (["250m", "500m"], ["48Mi", "128Mi"], 256, 50_000, 128),
+            (["50m", "100m"], ["16Mi", "48Mi"], 51, 10_000, 48),
+        ] {
+            scene.resize(cpu, memory).await;
+            let wanted = scene.pod.spec.containers[0].resources.clone();
+            let is_resizing =
+                |status: &Status| status.conditions.iter().any(|it| it.kind.starts_with("PodResize"));
+            let has = |status: &Status| status.container_statuses[0].resources == wanted;
+            let status = scene.status(|status| has(status) && !is_resizing(status)).await;
+            assert_limits(&scene.limits(), shares, quota_us, mib * MIB);
+            let container = &status.container_statuses[0];
+            assert_eq!(container.allocated_resources, wanted.requests);
+            assert_eq!(container.container_id, first.container_statuses[0].container_id, "nothing restarted");
+        }
+        scene.finish().await;
+    });
+}
+
+#[test]
+fn what_the_node_does_not_have_stays_asked_for() {
+    with_pod("infeasible", |mut scene, _| async move {
+        scene.resize(["100m", "200m"], ["1Pi", "1Pi"]).await;
+        let pending =
+            |status: &Status| status.conditions.iter().find(|it| it.kind == "PodResizePending").cloned();
+        let status = scene.status(|status| pending(status).is_some()).await;
+        let condition = pending(&status).unwrap();
+        assert_eq!(condition.reason.as_deref(), Some("Infeasible"));
+        let message = condition.message.unwrap();
+        assert!(
+            message.starts_with("Node didn't have enough capacity: memory, requested: 1125899906842624,")
+        );
+        assert_limits(&scene.limits(), 102, 20_000, 64 * MIB);
+        assert_eq!(
+            status.container_statuses[0].allocated_resources["memory"],
+            Quantity::parse("32Mi").unwrap()
+        );
+        scene.finish().await;
+    });
+}
+
+#[test]
+fn an_ephemeral_container_joins_the_processes_of_its_target() {
+    with_pod("ephemeral", |mut scene, _| async move {
+        let mut container = scene.pod.spec.containers[0].clone();
+        container.name = "debug".to_owned();
+        container.resources = Resources::default();
+        let target = Some("one".to_owned());
+        scene.pod.spec.ephemeral_containers.push(EphemeralContainer { container, target });
+        scene.apply().await;
+        let status =
+            scene.status(|status| status.ephemeral_container_statuses.first().is_some_and(is_running)).await;
+        assert!(is_running(&status.container_statuses[0]));
+        let pid_namespace = |container: &str| {
+            let pids = scene.cgroup(&format!("/{container}")).procs().unwrap();
+            std::fs::read_link(format!("/proc/{}/ns/pid", pids[0])).unwrap()
+        };
+        assert_eq!(pid_namespace("debug"), pid_namespace("one"));
+        scene.finish().await;
+    });
+}
+
+#[test]
+fn the_status_tells_what_the_engine_knows() {
+    with_pod("status", |scene, status| async move {
+        assert!(!status.host_ips.is_empty());
+        assert_eq!(status.pod_ips.len(), 1);
         let container = &status.container_statuses[0];
-        assert_eq!(container.allocated_resources, wanted.requests);
-        assert_eq!(container.container_id, first.container_statuses[0].container_id, "nothing restarted");
-    }
-    scene.finish().await;
-}
-
-#[tokio::test]
-async fn what_the_node_does_not_have_stays_asked_for() {
-    let (mut scene, _) = Scene::start("infeasible").await;
-    scene.resize(["100m", "200m"], ["1Pi", "1Pi"]).await;
-    let pending =
-        |status: &Status| status.conditions.iter().find(|it| it.kind == "PodResizePending").cloned();
-    let status = scene.status(|status| pending(status).is_some()).await;
-    let condition = pending(&status).unwrap();
-    assert_eq!(condition.reason.as_deref(), Some("Infeasible"));
-    let message = condition.message.unwrap();
-    assert!(message.starts_with("Node didn't have enough capacity: memory, requested: 1125899906842624,"));
-    assert_limits(&scene.limits(), 102, 20_000, 64 * MIB);
-    assert_eq!(status.container_statuses[0].allocated_resources["memory"], Quantity::parse("32Mi").unwrap());
-    scene.finish().await;
-}
-
-#[tokio::test]
-async fn an_ephemeral_container_joins_the_processes_of_its_target() {
-    let (mut scene, _) = Scene::start("ephemeral").await;
-    let mut container = scene.pod.spec.containers[0].clone();
-    container.name = "debug".to_owned();
-    container.resources = Resources::default();
-    let target = Some("one".to_owned());
-    scene.pod.spec.ephemeral_containers.push(EphemeralContainer { container, target });
-    scene.apply().await;
-    let status =
-        scene.status(|status| status.ephemeral_container_statuses.first().is_some_and(is_running)).await;
-    assert!(is_running(&status.container_statuses[0]));
-    let pid_namespace = |container: &str| {
-        let pids = scene.cgroup(&format!("/{container}")).procs().unwrap();
-        std::fs::read_link(format!("/proc/{}/ns/pid", pids[0])).unwrap()
-    };
-    assert_eq!(pid_namespace("debug"), pid_namespace("one"));
-    scene.finish().await;
-}
-
-#[tokio::test]
-async fn the_status_tells_what_the_engine_knows() {
-    let (scene, status) = Scene::start("status").await;
-    assert!(!status.host_ips.is_empty());
-    assert_eq!(status.pod_ips.len(), 1);
-    let container = &status.container_statuses[0];
-    let user = container.user.as_ref().unwrap();
-    assert_eq!((user.uid, user.gid, user.supplemental_groups.as_slice()), (1000, 1001, &[7][..]));
-    assert_eq!(container.stop_signal.as_deref(), Some("SIGTERM"));
-    assert!(container.image_id.contains("sha256:"), "{}", container.image_id);
-    assert!(container.container_id.as_deref().is_some_and(|id| id.starts_with("podling://")));
-    let mounts = &container.volume_mounts;
-    assert_eq!((mounts.len(), mounts[0].mount_path.as_str()), (1, "/scratch"));
-    assert_eq!(container.resources, scene.pod.spec.containers[0].resources);
-    scene.finish().await;
+        let user = container.user.as_ref().unwrap();
+        assert_eq!((user.uid, user.gid, user.supplemental_groups.as_slice()), (1000, 1001, &[7][..]));
+        assert_eq!(container.stop_signal.as_deref(), Some("SIGTERM"));
+        assert!(container.image_id.contains("sha256:"), "{}", container.image_id);
+        assert!(container.container_id.as_deref().is_some_and(|id| id.starts_with("podling://")));
+        let mounts = &container.volume_mounts;
+        assert_eq!((mounts.len(), mounts[0].mount_path.as_str()), (1, "/scratch"));
+        assert_eq!(container.resources, scene.pod.spec.containers[0].resources);
+        scene.finish().await;
+    });
 }
