@@ -34,7 +34,9 @@ use self::data::Data;
 use self::tree::{Content, Id, Inode, ROOT, Tree};
 use crate::digest::Digest;
 use crate::tar_reader::Entry;
-use crate::unpack::{Destination, Failure, IMPLIED_DIRECTORY_MODE, OPAQUE, Refusal, Target, is_kept, name};
+use crate::unpack::{
+    Destination, Failure, IMPLIED_DIRECTORY_MODE, LinkTarget, OPAQUE, Refusal, Target, is_kept,
+};
 
 /// Tries whether, and how, the kernel mounts an EROFS image that lies in `directory`. Nothing stays mounted or on disk.
 pub fn probe_erofs(directory: &Path) -> io::Result<Backing> {
@@ -254,22 +256,11 @@ impl Destination for ErofsImage {
         self.put(target, Content::Fifo, target.entry.mode).map(drop)
     }
 
-    fn hard_link(&mut self, parent: &[&[u8]], name: &[u8], link: &[u8]) -> Result<(), Failure> {
-        let shown = || String::from_utf8_lossy(link).chars().take(300).collect::<String>();
-        let mut components =
-            name::components(link).map_err(|_| Refusal::HardLinkOutside { target: shown() })?;
-        let Some(last) = components.pop() else {
-            return Err(Refusal::HardLinkKind { target: shown() }.into());
-        };
-        let missing = || Refusal::HardLinkTarget { target: shown() };
-        let directory = match self.tree.directory_at(&components.join(&b'/')) {
-            Ok(directory) => directory,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Err(missing().into()),
-            Err(error) => return Err(error.into()),
-        };
-        let id = self.tree.child(directory, last)?.ok_or_else(missing)?;
+    fn hard_link(&mut self, parent: &[&[u8]], name: &[u8], target: &LinkTarget<'_>) -> Result<(), Failure> {
+        let directory = target.directory_found(self.tree.directory_at(&target.directory))?;
+        let id = self.tree.child(directory, target.name)?.ok_or_else(|| target.missing())?;
         if self.tree.get(id).is_directory() || self.tree.get(id).is_whiteout() {
-            return Err(Refusal::HardLinkKind { target: shown() }.into());
+            return Err(target.wrong_kind().into());
         }
         let parent = self.parent(parent)?;
         // A link onto itself is nothing to do; replacing would remove the only copy.
@@ -279,7 +270,7 @@ impl Destination for ErofsImage {
         self.clear(parent, name)?;
         // The target lay beneath the directory that this entry replaces.
         if self.tree.get(id).names == 0 {
-            return Err(missing().into());
+            return Err(target.missing().into());
         }
         Ok(self.tree.link(parent, name, id)?)
     }

@@ -11,11 +11,12 @@
 //! A layer is unpacked by itself, without the layers below; a directory that the archive does not list but needs is made
 //! with mode 0755. This module neither checks digests nor makes anything visible.
 
-pub(crate) mod name;
+mod name;
 mod root;
 
 use std::io;
 
+pub(crate) use self::name::LinkTarget;
 use self::name::Name;
 pub(crate) use self::root::LayerRoot;
 use crate::tar_reader::{Entry, Kind, Source, TarReader};
@@ -160,8 +161,8 @@ pub(crate) trait Destination {
     fn finish_file(&mut self, file: Self::File, target: &Target<'_>) -> Result<(), Failure>;
     fn symlink(&mut self, target: &Target<'_>) -> Result<(), Failure>;
     fn fifo(&mut self, target: &Target<'_>) -> Result<(), Failure>;
-    /// Another name for what is at `link`.
-    fn hard_link(&mut self, parent: &[&[u8]], name: &[u8], link: &[u8]) -> Result<(), Failure>;
+    /// Another name for what is there already.
+    fn hard_link(&mut self, parent: &[&[u8]], name: &[u8], target: &LinkTarget<'_>) -> Result<(), Failure>;
     /// Hides `name` of the layers below. What this layer itself has there stays: whiteouts speak of lower layers only,
     /// wherever they stand in the archive.
     fn whiteout(&mut self, parent: &[&[u8]], name: &[u8]) -> Result<(), Failure>;
@@ -282,7 +283,7 @@ fn apply<S: Source, D: Destination>(
             copy_payload(destination, reader, entry, &mut file, buffer)?;
             destination.finish_file(file, &target)
         }
-        Kind::HardLink => destination.hard_link(&parent, name, &entry.link),
+        Kind::HardLink => destination.hard_link(&parent, name, &LinkTarget::of(&entry.link)?),
         Kind::Symlink if entry.link.is_empty() => Err(Refusal::EmptyLink.into()),
         Kind::Symlink => destination.symlink(&Target { parent, name, entry, uid, gid }),
         Kind::Fifo => destination.fifo(&Target { parent, name, entry, uid, gid }),

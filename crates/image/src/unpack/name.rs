@@ -3,7 +3,9 @@
 //! OCI image-spec, layer.md, "Whiteouts": `.wh.NAME` hides NAME of the layers below, `.wh..wh..opq` hides everything
 //! below its directory. Other `.wh..wh.` names are bookkeeping of the aufs driver and mean nothing any more.
 
-use super::Refusal;
+use rustix::io::Errno;
+
+use super::{Failure, Refusal};
 
 /// An entry's name, split and checked.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,7 +27,7 @@ const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
 const WHITEOUT_META: &[u8] = b".wh..wh.";
 
 /// The components of a path below the layer's root. A leading slash counts for nothing, as everywhere tar is read.
-pub(crate) fn components(path: &[u8]) -> Result<Vec<&[u8]>, Refusal> {
+fn components(path: &[u8]) -> Result<Vec<&[u8]>, Refusal> {
     if path.contains(&0) {
         return Err(Refusal::NulByte);
     }
@@ -38,6 +40,46 @@ pub(crate) fn components(path: &[u8]) -> Result<Vec<&[u8]>, Refusal> {
         }
     }
     Ok(components)
+}
+
+/// What a hard link is a further name of, split and checked.
+pub(crate) struct LinkTarget<'a> {
+    link: &'a [u8],
+    /// The path of its directory, which may lead through symbolic links of the layer.
+    pub(crate) directory: Vec<u8>,
+    pub(crate) name: &'a [u8],
+}
+
+impl<'a> LinkTarget<'a> {
+    pub(super) fn of(link: &'a [u8]) -> Result<Self, Refusal> {
+        let mut components =
+            components(link).map_err(|_| Refusal::HardLinkOutside { target: shown(link) })?;
+        let Some(name) = components.pop() else {
+            return Err(Refusal::HardLinkKind { target: shown(link) });
+        };
+        Ok(Self { link, directory: components.join(&b'/'), name })
+    }
+
+    pub(crate) fn missing(&self) -> Refusal {
+        Refusal::HardLinkTarget { target: shown(self.link) }
+    }
+
+    /// It is nothing that can have two names.
+    pub(crate) fn wrong_kind(&self) -> Refusal {
+        Refusal::HardLinkKind { target: shown(self.link) }
+    }
+
+    /// Its directory, if looking it up found one.
+    pub(crate) fn directory_found<T>(&self, found: rustix::io::Result<T>) -> Result<T, Failure> {
+        found.map_err(|error| match error {
+            Errno::NOENT | Errno::NOTDIR | Errno::LOOP => self.missing().into(),
+            error => error.into(),
+        })
+    }
+}
+
+fn shown(link: &[u8]) -> String {
+    String::from_utf8_lossy(link).chars().take(300).collect()
 }
 
 /// Decides what an entry's path means.

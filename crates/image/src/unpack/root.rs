@@ -16,7 +16,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::{Destination, Failure, IMPLIED_DIRECTORY_MODE, OPAQUE, Refusal, Target, is_kept, name};
+use super::{Destination, Failure, IMPLIED_DIRECTORY_MODE, LinkTarget, OPAQUE, Refusal, Target, is_kept};
 use crate::tar_reader::Entry;
 use crate::tree;
 
@@ -238,30 +238,19 @@ impl Destination for LayerRoot {
         Ok(())
     }
 
-    fn hard_link(&mut self, parent: &[&[u8]], name: &[u8], link: &[u8]) -> Result<(), Failure> {
-        let shown = || String::from_utf8_lossy(link).chars().take(300).collect::<String>();
-        let mut components =
-            name::components(link).map_err(|_| Refusal::HardLinkOutside { target: shown() })?;
-        let Some(last) = components.pop() else {
-            return Err(Refusal::HardLinkKind { target: shown() }.into());
-        };
-        let missing = || Refusal::HardLinkTarget { target: shown() };
-        let last = c_name(last)?;
-        let source = match self.open_in_root(&components.join(&b'/')) {
-            Ok(directory) => directory,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Err(missing().into()),
-            Err(error) => return Err(error.into()),
-        };
+    fn hard_link(&mut self, parent: &[&[u8]], name: &[u8], target: &LinkTarget<'_>) -> Result<(), Failure> {
+        let last = c_name(target.name)?;
+        let source = target.directory_found(self.open_in_root(&target.directory))?;
         let stat = match rustix::fs::statat(&source, &last, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
-            Err(Errno::NOENT) => return Err(missing().into()),
+            Err(Errno::NOENT) => return Err(target.missing().into()),
             Err(error) => return Err(error.into()),
         };
         if !matches!(
             FileType::from_raw_mode(stat.st_mode),
             FileType::RegularFile | FileType::Symlink | FileType::Fifo
         ) {
-            return Err(Refusal::HardLinkKind { target: shown() }.into());
+            return Err(target.wrong_kind().into());
         }
         let parent = self.parent(parent)?;
         let name = c_name(name)?;
@@ -274,7 +263,7 @@ impl Destination for LayerRoot {
         self.clear(&parent, &name, false)?;
         match rustix::fs::linkat(&source, &last, &parent, &name, AtFlags::empty()) {
             // The target lay beneath the directory that this entry replaces.
-            Err(Errno::NOENT) => Err(missing().into()),
+            Err(Errno::NOENT) => Err(target.missing().into()),
             result => Ok(result?),
         }
     }
