@@ -25,6 +25,7 @@ mod pod;
 mod reclaim;
 mod signals;
 mod spec;
+pub mod streams;
 mod termination;
 
 pub use container::warm_up;

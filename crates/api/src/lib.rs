@@ -1,0 +1,1 @@
+//! Kubernetes REST over the store: discovery, CRUD, patch, watch, admission, authentication, RBAC.

@@ -1,0 +1,5 @@
+//! What all objects of the Kubernetes API have in common: their schemas, patches, selectors, names and tables.
+//!
+//! Objects are JSON here ([`serde_json::Value`]). Nothing in this crate does IO, reads a clock or is random.
+
+pub mod schema;

@@ -1,0 +1,176 @@
+//! The shape of objects: what a field holds, how a list merges, what the API says of it.
+//!
+//! One source for strict field validation, strategic merge patch, server-side apply, pruning and OpenAPI. Built-in
+//! kinds come from the generated table with Kubernetes' own extensions (list types, merge keys); CustomResourceDefinitions
+//! bring their own. All of them are this one type.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A shape, with what is said of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schema {
+    /// What `kubectl explain` shows.
+    pub description: String,
+    /// What the value is.
+    pub kind: Kind,
+    /// Whether `null` is a value beside absence.
+    pub nullable: bool,
+    /// The value when absent, `default` of a structural schema.
+    pub default: Option<serde_json::Value>,
+    /// What else a value must satisfy; empty for built-in kinds, whose rules are code.
+    pub rules: Vec<Rule>,
+}
+
+/// What a value is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    /// A string; `format` such as `date-time` or `byte`.
+    Text {
+        /// OpenAPI's `format`.
+        format: Option<String>,
+    },
+    /// A whole number; `format` is `int32` or `int64`.
+    Integer {
+        /// OpenAPI's `format`.
+        format: Option<String>,
+    },
+    /// Any number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number or a string.
+    IntOrString,
+    /// A number or a string with a suffix.
+    Quantity,
+    /// A list.
+    List {
+        /// The shape of each item.
+        items: Arc<Schema>,
+        /// `x-kubernetes-list-type` and its keys.
+        list_type: ListType,
+        /// `x-kubernetes-patch-strategy` and `x-kubernetes-patch-merge-key`.
+        patch: PatchStrategy,
+    },
+    /// A mapping with keys of the user's choice.
+    Map {
+        /// The shape of each value.
+        values: Arc<Schema>,
+        /// `x-kubernetes-map-type: atomic`.
+        is_atomic: bool,
+    },
+    /// A mapping with known fields.
+    Object(Object),
+    /// A definition by its name, such as `io.k8s.api.core.v1.PodSpec`.
+    Reference(String),
+    /// Anything (`x-kubernetes-preserve-unknown-fields`, RawExtension, JSON).
+    Any,
+}
+
+/// A mapping with known fields.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Object {
+    /// The fields by name.
+    pub fields: BTreeMap<String, Field>,
+    /// Unknown fields are kept (`x-kubernetes-preserve-unknown-fields` beside properties).
+    pub keeps_unknown: bool,
+    /// `x-kubernetes-map-type: atomic`, as of ObjectReference and selectors.
+    pub is_atomic: bool,
+    /// `x-kubernetes-patch-strategy: retainKeys` of the field that holds it stands at [`Field::retains_keys`].
+    pub is_embedded_resource: bool,
+}
+
+/// A field of an object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Field {
+    /// Its shape.
+    pub schema: Arc<Schema>,
+    /// The object is not valid without it.
+    pub is_required: bool,
+    /// `x-kubernetes-patch-strategy: retainKeys`.
+    pub retains_keys: bool,
+}
+
+/// `x-kubernetes-list-type`: how server-side apply sees a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ListType {
+    /// Replaced as a whole.
+    #[default]
+    Atomic,
+    /// Scalars, each once.
+    Set,
+    /// Objects told apart by these fields.
+    Map {
+        /// `x-kubernetes-list-map-keys`.
+        keys: Vec<String>,
+    },
+}
+
+/// How a strategic merge patch sees a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum PatchStrategy {
+    /// Replaced as a whole.
+    #[default]
+    Replace,
+    /// Merged: by key when its items are objects, as a set when they are scalars.
+    Merge {
+        /// `x-kubernetes-patch-merge-key`.
+        key: Option<String>,
+        /// The strategy is `merge,retainKeys`.
+        retains_keys: bool,
+    },
+}
+
+/// A rule of a structural schema.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Rule {
+    /// `enum`.
+    OneOf(Vec<serde_json::Value>),
+    /// `pattern`.
+    Pattern(String),
+    /// `minimum`; exclusive or not.
+    Minimum(f64, bool),
+    /// `maximum`; exclusive or not.
+    Maximum(f64, bool),
+    /// `multipleOf`.
+    MultipleOf(f64),
+    /// `minLength` and `maxLength`.
+    Length(Option<u64>, Option<u64>),
+    /// `minItems` and `maxItems`.
+    Items(Option<u64>, Option<u64>),
+    /// `minProperties` and `maxProperties`.
+    Properties(Option<u64>, Option<u64>),
+    /// `uniqueItems`.
+    Unique,
+}
+
+/// All definitions that references may name.
+#[derive(Debug, Clone, Default)]
+pub struct Definitions {
+    types: BTreeMap<String, Arc<Schema>>,
+}
+
+impl Definitions {
+    /// The definition of that name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Schema>> {
+        self.types.get(name)
+    }
+
+    /// Adds one; the newest of a name counts.
+    pub fn insert(&mut self, name: impl Into<String>, schema: Arc<Schema>) {
+        self.types.insert(name.into(), schema);
+    }
+
+    /// All of them by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&String, &Arc<Schema>)> {
+        self.types.iter()
+    }
+
+    /// What stands behind a schema: itself, or what its reference names. A reference to nothing is left as it is.
+    pub fn resolve<'a>(&'a self, schema: &'a Schema) -> &'a Schema {
+        match &schema.kind {
+            Kind::Reference(name) => self.types.get(name).map_or(schema, |found| self.resolve(found)),
+            _ => schema,
+        }
+    }
+}
