@@ -321,7 +321,7 @@ impl Shim {
         }
     }
 
-    /// Kills every process of a container, or one exec.
+    /// Kills every process of a container, or those of one exec.
     pub(super) fn kill(&mut self, key: &str) -> Result<(), StartError> {
         match self.containers.get(key) {
             Some(container) => {
@@ -334,8 +334,7 @@ impl Shim {
                     .map_err(io::Error::other)
                     .attempt(Step::Cgroup, || format!("kill {key}"))
             }
-            None if self.execs.contains_key(key) => self.signal(key, Signal::KILL.as_raw()),
-            None => Err(unknown(key)),
+            None => self.kill_session(self.execs.get(key).ok_or_else(|| unknown(key))?),
         }
     }
 

@@ -113,6 +113,9 @@ impl Shim {
             Request::State => Ok(Some((Reply::State(self.state()), Vec::new()))),
             Request::StopSandbox => self.stop_sandbox(caller),
             Request::Resize { key, limits } => self.resize(key.as_deref(), &limits),
+            Request::Attach { key, container, streams, hand_over_stdin } => {
+                self.attach(caller, key, &container, streams, hand_over_stdin)
+            }
             Request::Shutdown => {
                 self.shut_down(caller);
                 Ok(None)
@@ -121,7 +124,7 @@ impl Shim {
     }
 
     fn greet(&mut self, caller: Caller, version: u32) -> Answer {
-        if version != VERSION {
+        if version > VERSION {
             let message = format!("the shim speaks version {VERSION} of its protocol, not {version}");
             return Err(refusal(StartErrorKind::Conflict, message));
         }
