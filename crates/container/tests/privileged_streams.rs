@@ -171,8 +171,8 @@ fn attach(key: &str) -> AttachRequest {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attachment_is_given_what_is_written_and_the_log_too() {
     let mut pod = Pod::new().await;
-    let mut request =
-        pod.script("web/0", "echo before; while read line; do echo \"out $line\"; echo \"err $line\" >&2; done");
+    let mut request = pod
+        .script("web/0", "echo before; while read line; do echo \"out $line\"; echo \"err $line\" >&2; done");
     request.stdin = true;
     pod.start(request).await.unwrap();
     pod.wait_for_output("web/0", "before").await;
@@ -243,5 +243,33 @@ async fn a_killed_exec_takes_its_session_along() {
     let exec = pod.shim.exec(listing).await.unwrap();
     let ExecStreams::Pipes { stdout, .. } = exec.streams else { panic!("pipes") };
     assert_eq!(read_all(stdout).await, "sleep 1000\nsleep 1004\n", "only what left the session stays");
+    pod.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_again_by_its_key_is_done_once() {
+    let mut pod = Pod::new().await;
+    let first = pod
+        .start(pod.script("web/0", "trap 'echo caught' TERM; while :; do sleep 1000 & wait; done"))
+        .await
+        .unwrap();
+    assert_eq!(pod.shim.started("web/0").await.unwrap().pid, first.pid);
+    assert!(pod.shim.started("web/1").await.is_err());
+    pod.shim.signal_once("web/0", 15).await.unwrap();
+    pod.shim.signal_once("web/0", 15).await.unwrap();
+    pod.wait_for_output("web/0", "caught").await;
+    let request = |key: &str, script: &str| {
+        exec(key, script, ExecStdio::Descriptors { stdin: None, stdout: None, stderr: None })
+    };
+    let first = pod.shim.exec(request("hook", "echo x >> /tmp/runs; sleep 1000")).await.unwrap();
+    let again = pod.shim.exec(request("hook", "echo x >> /tmp/runs; sleep 1000")).await.unwrap();
+    assert_eq!(first.pid, again.pid);
+    pod.shim.kill("hook").await.unwrap();
+    assert_eq!(pod.exit("hook").await.signal, Some(9));
+    pod.shim.exec(request("hook", "echo x >> /tmp/runs")).await.unwrap();
+    assert_eq!(pod.exit("hook").await.signal, Some(9), "its end is told again");
+    pod.shim.exec(request("count", "exit $(wc -l < /tmp/runs)")).await.unwrap();
+    assert_eq!(pod.exit("count").await.code, 1);
+    assert_eq!(pod.output("web/0"), "caught\n");
     pod.finish().await;
 }

@@ -17,10 +17,10 @@ use crate::plan::{ContainerPlan, ExternalPlan, ProcessPlan, SandboxPlan};
 /// The version that [`Request::Hello`] carries. Enum variants are only ever appended, and a shim speaks every version
 /// up to its own: a daemon that is older or newer than a running shim goes on with the lower of the two.
 ///
-/// 2 has Attach, and a Kill of an exec that ends its whole session.
+/// 2 has Attach, Await and SignalOnce, answers the repeated key of an exec, and a Kill of an exec ends its whole session.
 pub const VERSION: u32 = 2;
 
-/// The first version that has [`Request::Attach`].
+/// The first version that has [`Request::Attach`], [`Request::Await`] and [`Request::SignalOnce`].
 pub const ATTACH_VERSION: u32 = 2;
 
 /// What the daemon sends: a request and the id that its reply repeats.
@@ -116,6 +116,19 @@ pub enum Request {
         streams: [bool; 3],
         /// Whether standard input ends with this attachment, as with `stdinOnce`; else the shim keeps it open.
         hand_over_stdin: bool,
+    },
+    /// Be told what became of a start that an earlier daemon asked for.
+    Await {
+        /// The container's key.
+        key: String,
+    },
+    /// Send a signal to the first process of a container, unless that was asked for before: a daemon that died before it
+    /// wrote down that it had sent the stop signal asks again.
+    SignalOnce {
+        /// Whose.
+        key: String,
+        /// Which.
+        signal: i32,
     },
 }
 

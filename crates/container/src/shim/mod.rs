@@ -23,8 +23,8 @@ use crate::capabilities;
 use crate::plan::{self, Context, bundle};
 use crate::seccomp::{self, FilterCache};
 use crate::{
-    AttachRequest, Attached, ContainerRequest, Error, Exec, ExecRequest, ExecStdio, ExecStreams, Exit, Key, Resized, RuntimeHandler,
-    Sandbox, SandboxSpec, ShimConfig, StartErrorKind, Started, UnixNanos,
+    AttachRequest, Attached, ContainerRequest, Error, Exec, ExecRequest, ExecStdio, ExecStreams, Exit, Key,
+    Resized, RuntimeHandler, Sandbox, SandboxSpec, ShimConfig, StartErrorKind, Started, UnixNanos,
 };
 use connection::Connection;
 
@@ -231,11 +231,7 @@ impl Shim {
 
     /// Joins the first process of a running container. What it wrote before is not repeated.
     pub async fn attach(&self, request: AttachRequest) -> Result<Attached, Error> {
-        if self.version < ATTACH_VERSION {
-            let pod_dir = self.connection.pod_dir().to_owned();
-            let (has, needed) = (self.version, ATTACH_VERSION);
-            return Err(Error::TooOld { attempt: "attach to a container", pod_dir, has, needed });
-        }
+        self.need(ATTACH_VERSION, "attach to a container")?;
         let AttachRequest { container, key, stdin, stdout, stderr, hand_over_stdin } = request;
         let call = Request::Attach { key, container, streams: [stdin, stdout, stderr], hand_over_stdin };
         let (reply, descriptors) = self.connection.ask(call, Vec::new()).await?;
@@ -276,6 +272,31 @@ impl Shim {
     /// Forgets a container that has ended: its mounts and its cgroup go. The exit record stays on disk.
     pub async fn remove(&self, key: &str) -> Result<(), Error> {
         self.act("remove", key, Request::Remove { key: key.to_owned() }).await
+    }
+
+    /// Sends a container its stop signal, once whatever number of daemons asks for it. One that has ended is no error.
+    pub async fn signal_once(&self, key: &str, signal: i32) -> Result<(), Error> {
+        if self.version < ATTACH_VERSION {
+            return self.signal(key, signal).await;
+        }
+        self.act("signal", key, Request::SignalOnce { key: key.to_owned(), signal }).await
+    }
+
+    /// What becomes of a start that an earlier daemon asked for.
+    pub async fn started(&self, key: &str) -> Result<Started, Error> {
+        self.need(ATTACH_VERSION, "wait for a start")?;
+        match self.connection.ask(Request::Await { key: key.to_owned() }, Vec::new()).await? {
+            (Reply::Started { pid, started_at, warnings }, _) => Ok(Started { pid, started_at, warnings }),
+            _ => Err(self.connection.nonsense("Await")),
+        }
+    }
+
+    fn need(&self, needed: u32, attempt: &'static str) -> Result<(), Error> {
+        if self.version >= needed {
+            return Ok(());
+        }
+        let pod_dir = self.connection.pod_dir().to_owned();
+        Err(Error::TooOld { attempt, pod_dir, has: self.version, needed })
     }
 
     async fn act(&self, attempt: &'static str, key: &str, request: Request) -> Result<(), Error> {
@@ -347,7 +368,9 @@ async fn greet(connection: &Connection) -> Result<(u32, String), Error> {
         match connection.ask(Request::Hello { version }, Vec::new()).await {
             Ok((Reply::Welcome { cgroup, .. }, _)) => return Ok((version, cgroup)),
             Ok(_) => return Err(connection.nonsense("Hello")),
-            Err(Error::Start(refusal)) if refusal.kind == StartErrorKind::Conflict && version > 1 => version -= 1,
+            Err(Error::Start(refusal)) if refusal.kind == StartErrorKind::Conflict && version > 1 => {
+                version -= 1
+            }
             Err(error) => return Err(error),
         }
     }

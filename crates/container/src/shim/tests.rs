@@ -15,7 +15,9 @@ fn answer_as_version_1(listener: &UnixListener) {
         while let Some(frame) = incoming.next_frame().unwrap() {
             let Call { id, request } = frame.parse().unwrap();
             let outcome = match request {
-                Request::Hello { version: 1 } => Ok(Reply::Welcome { version: 1, pid: 1, cgroup: "/p".into() }),
+                Request::Hello { version: 1 } => {
+                    Ok(Reply::Welcome { version: 1, pid: 1, cgroup: "/p".into() })
+                }
                 Request::Hello { version } => Err(StartError {
                     step: Step::Stage,
                     errno: None,

@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(rest(&path, 4, None), "b,c,d1,d2,e");
         assert_eq!(rest(&path, 100, None), "a,b,c,d1,d2,e");
         assert_eq!(rest(&path, 1, Some(Stream::Stdout)), "d1,d2,e", "others are filtered later");
-        assert_eq!(rest(&path, 2, Some(Stream::Stderr)), "b,c,d1,d2,e");
+        assert_eq!(rest(&path, 1, Some(Stream::Stderr)), "c,d1,d2,e");
         write("0.log", "");
         assert_eq!(rest(&path, 1, None), "d1", "an unfinished line is one");
     }

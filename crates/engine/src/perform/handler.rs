@@ -15,10 +15,10 @@ use tokio::net::unix::pipe;
 
 use super::{chain, failed};
 use crate::answer::{Answer, LIMIT_BYTES, authority, within};
+use crate::grpc_probe;
 use crate::http_probe::{self, Purpose};
 use crate::pod::{PodContext, RunningExec, key, new_key};
 use crate::spec::exec_process;
-use crate::grpc_probe;
 
 /// How long a gRPC hook may take; the manifest's reader lets none through.
 const HOOK_GRPC_TIMEOUT: Duration = Duration::from_secs(1);

@@ -12,9 +12,9 @@ use oci_spec::runtime::Process;
 use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use volume::Prepared;
 
+use super::Input;
 use super::exec::ExecEnd;
 use super::incarnations::Incarnations;
-use super::Input;
 use crate::control_plane::{Report, ReportKind};
 use crate::node::NodeShared;
 use crate::perform::Ahead;

@@ -48,7 +48,8 @@ impl Incarnations {
 
     /// Its program runs. A program may end within microseconds: an end that was told already stays.
     pub(crate) fn started(&self, container: &str, attempt: u32, pid: i32, started_wall_nanos: i64) {
-        let is_ended = |it: Incarnation| it.attempt == attempt && matches!(it.state, IncarnationState::Ended { .. });
+        let is_ended =
+            |it: Incarnation| it.attempt == attempt && matches!(it.state, IncarnationState::Ended { .. });
         if !self.get(container).is_some_and(is_ended) {
             self.put(container, attempt, IncarnationState::Running { pid, started_wall_nanos });
         }
@@ -78,7 +79,8 @@ impl Incarnations {
 
     /// Whether that one was started and has not ended.
     pub(crate) fn is_running(&self, container: &str, attempt: u32) -> bool {
-        let runs = |it: Incarnation| it.attempt == attempt && matches!(it.state, IncarnationState::Running { .. });
+        let runs =
+            |it: Incarnation| it.attempt == attempt && matches!(it.state, IncarnationState::Running { .. });
         self.get(container).is_some_and(runs)
     }
 
@@ -94,7 +96,11 @@ impl Incarnations {
     }
 
     /// Waits for the end of an incarnation, and tells its code. The Pod's end is one.
-    pub(crate) fn end_of(&self, container: &str, attempt: u32) -> impl Future<Output = Option<i32>> + Send + use<> {
+    pub(crate) fn end_of(
+        &self,
+        container: &str,
+        attempt: u32,
+    ) -> impl Future<Output = Option<i32>> + Send + use<> {
         let (container, mut newest) = (container.to_owned(), self.newest.subscribe());
         async move {
             let end = |newest: &BTreeMap<String, Incarnation>| match newest.get(&container) {

@@ -36,7 +36,7 @@ use crate::{clock, diagnose, perform};
 
 pub(crate) use context::{PodContext, key};
 pub(crate) use exec::{ExecEnd, RunningExec, new_key};
-pub(crate) use incarnations::{Incarnation, IncarnationState, Running};
+pub(crate) use incarnations::{Incarnation, IncarnationState};
 pub(crate) use world::{Change, Ended};
 
 /// What reaches a Pod's task from outside.

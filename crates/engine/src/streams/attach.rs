@@ -76,7 +76,12 @@ impl Listener {
         let mut reader = |pipe: Option<OwnedFd>| -> io::Result<Option<Reader>> {
             let Some(pipe) = pipe else { return Ok(None) };
             let end = end(&listening);
-            let output = Output::new(pipe, Box::pin(async { drop(end.await) }) as End)?;
+            let output = Output::new(
+                pipe,
+                Box::pin(async {
+                    end.await;
+                }) as End,
+            )?;
             Ok(Some(finished.reader(buffered(output))))
         };
         let (stdout, stderr) = (reader(attached.stdout)?, reader(attached.stderr)?);

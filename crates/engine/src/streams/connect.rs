@@ -40,9 +40,8 @@ pub(super) async fn connect(context: &Arc<PodContext>, port: u16) -> Result<(Rea
 
 /// Sockets of both families; a machine may be without IPv6.
 fn sockets() -> io::Result<(OwnedFd, Option<OwnedFd>)> {
-    let make = |family| {
-        socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
-    };
+    let make =
+        |family| socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None);
     Ok((make(AddressFamily::INET)?, make(AddressFamily::INET6).ok()))
 }
 

@@ -75,7 +75,11 @@ impl<R> Told<R> {
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Told<R> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let (before, room) = (buf.filled().len(), buf.remaining());
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
         if buf.filled().len() == before && room > 0 {
@@ -113,7 +117,9 @@ impl Input {
 
 impl AsyncWrite for Input {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let Some(descriptor) = &self.descriptor else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+        let Some(descriptor) = &self.descriptor else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
         loop {
             let mut guard = ready!(descriptor.poll_write_ready(cx))?;
             match rustix::io::write(descriptor, bytes) {
@@ -131,7 +137,8 @@ impl AsyncWrite for Input {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.kind == InputKind::Terminal
-            && let Some(character) = self.descriptor.as_ref().and_then(|terminal| end_of_input(terminal.get_ref()))
+            && let Some(character) =
+                self.descriptor.as_ref().and_then(|terminal| end_of_input(terminal.get_ref()))
         {
             // A terminal that is gone needs none.
             let _ = ready!(self.as_mut().poll_write(cx, &[character]));

@@ -96,7 +96,9 @@ fn session(running: RunningExec, ours: Ours, streams: Streams, end: ExecEnd) -> 
     let mut finished = Finished::default();
     let ended = || -> End {
         let end = end.clone();
-        Box::pin(async { drop(end.wait().await) })
+        Box::pin(async {
+            end.wait().await;
+        })
     };
     let mut session = match ours {
         Ours::Pipes { stdin, stdout, stderr } => {
@@ -127,7 +129,8 @@ fn session(running: RunningExec, ours: Ours, streams: Streams, end: ExecEnd) -> 
         running.ended();
         finished.wait().await;
         let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the Pod's shim was killed");
-        exit.map(|exit| Ended { code: exit.code }).ok_or_else(|| io_error("learn how a command ended")(gone()))
+        exit.map(|exit| Ended { code: exit.code })
+            .ok_or_else(|| io_error("learn how a command ended")(gone()))
     });
     Ok(session)
 }

@@ -4,7 +4,6 @@
 //! the kernel to tell of growth, for the container's end, or for the reader to go away.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use lifecycle::status::ContainerState;
@@ -34,7 +33,8 @@ pub(super) fn logs(
     if request.previous && !path.exists() {
         return Err(no_previous(found));
     }
-    let follow = request.follow.then(|| Follow::new(found, attempt, &path)).transpose().map_err(io_error(what()))?;
+    let follow =
+        request.follow.then(|| Follow::new(found, attempt, &path)).transpose().map_err(io_error(what()))?;
     let wanted = Wanted {
         timestamps: request.timestamps,
         since: request.since_wall_nanos.map(rfc3339),
@@ -42,7 +42,8 @@ pub(super) fn logs(
         limit_bytes: request.limit_bytes,
     };
     let (pieces, receiver) = mpsc::channel(PIECES);
-    let reading = Reading { files: None, path, tail_lines: request.tail_lines, text: Text::new(wanted), pieces };
+    let reading =
+        Reading { files: None, path, tail_lines: request.tail_lines, text: Text::new(wanted), pieces };
     tokio::spawn(read(reading, follow));
     Ok(receiver)
 }
@@ -79,7 +80,9 @@ fn previous(found: &Found) -> Result<u32, StreamError> {
     let state = status.as_ref().and_then(|status| status.container(&found.container)).map(|it| &it.state);
     match found.context.incarnations.get(&found.container).map(|incarnation| incarnation.state) {
         Some(IncarnationState::Starting) => Ok(newest),
-        Some(IncarnationState::Ended { .. }) if matches!(state, Some(ContainerState::Waiting { .. })) => Ok(newest),
+        Some(IncarnationState::Ended { .. }) if matches!(state, Some(ContainerState::Waiting { .. })) => {
+            Ok(newest)
+        }
         _ => newest.checked_sub(1).ok_or_else(|| no_previous(found)),
     }
 }
@@ -100,7 +103,12 @@ impl Follow {
         // Before the first turn: what is written after it raises an event.
         let growth = found.context.node.growth()?.follow(directory)?;
         let end = found.context.incarnations.end_of(&found.container, attempt);
-        Ok(Follow { growth, end: Box::pin(async { drop(end.await) }) })
+        Ok(Follow {
+            growth,
+            end: Box::pin(async {
+                end.await;
+            }),
+        })
     }
 }
 

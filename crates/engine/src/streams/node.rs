@@ -7,7 +7,8 @@ use lifecycle::status::ContainerState;
 use tokio::sync::mpsc;
 
 use super::{
-    ExecRequest, LogRequest, Pending, PodStreams, PodUsage, Reader, Session, StreamError, Streams, Target, Writer,
+    ExecRequest, LogRequest, Pending, PodStreams, PodUsage, Reader, Session, StreamError, Streams, Target,
+    Writer,
 };
 use crate::node::NodeShared;
 use crate::pod::{Incarnation, IncarnationState, PodContext};
@@ -118,8 +119,8 @@ impl Found {
         let status = status.as_ref().and_then(|status| status.container(&self.container));
         let state = match status.map(|status| &status.state) {
             Some(ContainerState::Waiting { reason, message }) => match message {
-                Some(message) => format!("waiting, {reason}: {message}"),
-                None => format!("waiting, {reason}"),
+                Some(message) => format!("waiting, {}: {message}", reason.as_str()),
+                None => format!("waiting, {}", reason.as_str()),
             },
             Some(ContainerState::Terminated(ended)) => {
                 format!("it ended with exit code {}", ended.exit_code)

@@ -69,7 +69,8 @@ impl Shim {
         wanted: bool,
         hand_over: bool,
     ) -> Result<(Option<OwnedFd>, Option<OwnedFd>), StartError> {
-        let copied = |copy: std::io::Result<OwnedFd>| copy.attempt(Step::Stdio, || "copy a descriptor".to_owned());
+        let copied =
+            |copy: std::io::Result<OwnedFd>| copy.attempt(Step::Stdio, || "copy a descriptor".to_owned());
         let Some(container) = self.containers.get_mut(container) else { return Ok((None, None)) };
         if let Some(master) = &container.terminal {
             return Ok((Some(copied(master.try_clone())?), None));

@@ -13,10 +13,13 @@ use super::start::Birth;
 use super::{Role, Shim};
 use crate::execute::{Attempt, ExecSurroundings, Streams, become_exec, report_channel};
 use crate::plan::ProcessPlan;
-use crate::protocol::{StartError, StartErrorKind, Step};
+use crate::protocol::{Exit, Message, Reply, StartError, StartErrorKind, Step};
 
 /// How often the processes of an exec are looked for before those that fork faster are left to the container's end.
 const MOST_LOOKS: usize = 16;
+
+/// How many ends of execs are remembered.
+pub(super) const ENDED_EXECS: usize = 64;
 
 /// A running exec.
 #[derive(Debug)]
@@ -39,8 +42,11 @@ impl Shim {
         streams: [bool; 3],
         descriptors: Vec<OwnedFd>,
     ) -> Answer {
-        if self.execs.contains_key(&key) || self.containers.contains_key(&key) {
-            return Err(refusal(StartErrorKind::Conflict, format!("{key} runs already")));
+        if self.containers.contains_key(&key) {
+            return Err(refusal(StartErrorKind::Conflict, format!("{key} is a container")));
+        }
+        if let Some(answer) = self.answer_exec_again(caller, &key) {
+            return answer;
         }
         let mut descriptors = descriptors.into_iter();
         let given = streams.map(|is_given| if is_given { descriptors.next() } else { None });
@@ -74,6 +80,31 @@ impl Shim {
         self.processes.insert(pid, Role::Exec(key.clone()));
         self.add_birth(channel, Birth::new(pid, Role::Exec(key), caller))?;
         Ok(None)
+    }
+
+    /// Answers a key that was seen before. Its streams went to whoever asked first; its end is told again.
+    fn answer_exec_again(&mut self, caller: Caller, key: &str) -> Option<Answer> {
+        let role = Role::Exec(key.to_owned());
+        if let Some(birth) = self.births.values_mut().find(|birth| birth.role == role) {
+            birth.callers.push(caller);
+            return Some(Ok(None));
+        }
+        if let Some(exec) = self.execs.get(key) {
+            return Some(Ok(Some((Reply::Exec { pid: exec.pid, warnings: Vec::new() }, Vec::new()))));
+        }
+        let (_, pid, exit) = self.ended_execs.iter().find(|(ended, _, _)| ended == key)?;
+        let (reply, exit) = (Reply::Exec { pid: *pid, warnings: Vec::new() }, *exit);
+        self.reply(caller, Ok(reply), Vec::new());
+        self.send(caller.connection, &Message::Exited { key: key.to_owned(), exit }, Vec::new());
+        Some(Ok(None))
+    }
+
+    /// Remembers the end of an exec for a while: the daemon may die before it has written down what it was told.
+    pub(super) fn remember_exec(&mut self, key: &str, pid: i32, exit: Exit) {
+        if self.ended_execs.len() == ENDED_EXECS {
+            self.ended_execs.pop_front();
+        }
+        self.ended_execs.push_back((key.to_owned(), pid, exit));
     }
 
     /// Kills an exec and everything that it started and that has not left its session: the same that a hang-up of a

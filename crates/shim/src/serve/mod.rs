@@ -26,7 +26,7 @@ mod shutdown;
 mod start;
 mod time;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -99,6 +99,8 @@ struct Shim {
     layers: Vec<PathBuf>,
     containers: BTreeMap<String, Container>,
     execs: BTreeMap<String, exec::Exec>,
+    /// Execs that have ended lately: key, pid and end.
+    ended_execs: VecDeque<(String, i32, Exit)>,
     processes: BTreeMap<i32, Role>,
     held: Vec<OwnedFd>,
     /// Who waits for the end of pause.
@@ -166,6 +168,7 @@ impl Shim {
             layers: Vec::new(),
             containers: BTreeMap::new(),
             execs: BTreeMap::new(),
+            ended_execs: VecDeque::new(),
             processes: BTreeMap::new(),
             held: Vec::new(),
             stopping_sandbox: Vec::new(),
@@ -236,11 +239,8 @@ impl Shim {
         let token = self.next_token;
         self.next_token += 1;
         // That the other end is closed is told unasked (epoll_ctl(2), EPOLLERR).
-        let flags = if matches!(source, Source::Copy) {
-            epoll::EventFlags::empty()
-        } else {
-            epoll::EventFlags::IN
-        };
+        let flags =
+            if matches!(source, Source::Copy) { epoll::EventFlags::empty() } else { epoll::EventFlags::IN };
         epoll::add(&self.epoll, descriptor, epoll::EventData::new_u64(token), flags)?;
         self.sources.insert(token, source);
         Ok(token)

@@ -63,8 +63,7 @@ impl Shim {
             .attempt(Step::Stdio, || format!("watch the output of {key}"))?;
         let unfinished = Unfinished::new();
         let key = key.to_owned();
-        self.outputs
-            .insert(token, Output { descriptor, key, stream, unfinished, attachments: Vec::new() });
+        self.outputs.insert(token, Output { descriptor, key, stream, unfinished, attachments: Vec::new() });
         Ok(())
     }
 

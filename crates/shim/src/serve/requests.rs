@@ -9,6 +9,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen as listen_on, socket_with,
 };
 
+use super::container::unknown;
 use super::{Role, Shim};
 use crate::frame::Frame;
 use crate::protocol::{
@@ -104,6 +105,8 @@ impl Shim {
                 self.start_exec(caller, &container, key, *process, streams, descriptors)
             }
             Request::Signal { key, signal } => self.signal(&key, signal).map(done),
+            Request::SignalOnce { key, signal } => self.signal_once(&key, signal).map(done),
+            Request::Await { key } => self.answer_again(caller, &key).unwrap_or_else(|| Err(unknown(&key))),
             Request::Kill { key } => self.kill(&key).map(done),
             Request::Remove { key } => self.remove(caller, &key),
             Request::Hold => {
