@@ -2,4 +2,5 @@
 //!
 //! Objects are JSON here ([`serde_json::Value`]). Nothing in this crate does IO, reads a clock or is random.
 
+pub mod resource;
 pub mod schema;
