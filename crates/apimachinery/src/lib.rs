@@ -4,5 +4,6 @@
 
 pub mod field_error;
 pub mod group;
+pub mod resource;
 pub mod schema;
 pub mod status;
