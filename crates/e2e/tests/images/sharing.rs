@@ -13,8 +13,10 @@ fn superblocks(run: &mut Running<'_>) -> Vec<String> {
     layers.map(|line| line.split(' ').nth(2).unwrap().to_owned()).collect()
 }
 
-fn stop(run: Running<'_>) {
+/// The second signal stops at once; the first must have arrived, or both are one.
+fn stop(mut run: Running<'_>) {
     run.signal(Signal::INT);
+    run.wait_for("the stop", |event| event["event"] == "stopping");
     run.signal(Signal::INT);
     assert_eq!(run.wait().code, 130);
 }
