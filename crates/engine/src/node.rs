@@ -164,6 +164,9 @@ async fn take(
             }
             (uid, Input::PodChanged(Arc::from(pod)))
         }
+        PodChange::DependencyChanged { uid } => (uid, Input::DependencyChanged),
+        PodChange::Gates { uid, open } => (uid, Input::Gates(open)),
+        PodChange::Synced => return,
     };
     if let Some(pod) = pods.get(&uid) {
         // A task that has just ended needs no input.

@@ -83,6 +83,8 @@ pub(crate) struct PodContext {
     shim: Mutex<Arc<OnceCell<Shim>>>,
     inputs: mpsc::Sender<Input>,
     prepared: Mutex<PreparedThings>,
+    /// Held while files of volumes are written or removed: a refresh must not bring back what is being removed.
+    volumes_in_work: Mutex<()>,
     /// Whoever waits for the end of an exec.
     execs: Mutex<HashMap<Key, oneshot::Sender<container::Exit>>>,
 }
@@ -122,6 +124,7 @@ impl PodContext {
             shim: Mutex::default(),
             inputs,
             prepared: Mutex::default(),
+            volumes_in_work: Mutex::default(),
             execs: Mutex::default(),
         }
     }
@@ -133,6 +136,11 @@ impl PodContext {
 
     pub(super) fn set_pod(&self, pod: Arc<Pod>) {
         *lock(&self.pod) = pod;
+    }
+
+    /// Waits until nobody else works on the files of volumes. Not to be held across an await.
+    pub(crate) fn volumes_in_work(&self) -> MutexGuard<'_, ()> {
+        lock(&self.volumes_in_work)
     }
 
     /// The queue of the Pod's own task.
