@@ -146,11 +146,8 @@ impl Wanted {
         drop(known);
         seen.pending = Some(Box::new(pod));
         seen.references.clone_from(&references);
-        self.forget(self.followed_unused(uid, &references));
-    }
-
-    fn followed_unused(&mut self, uid: &str, references: &BTreeSet<ObjectKey>) -> Vec<ObjectKey> {
-        self.followed.set(uid, references)
+        let unused = self.followed.set(uid, &references);
+        self.forget(unused);
     }
 
     fn forget(&self, unused: Vec<ObjectKey>) {
