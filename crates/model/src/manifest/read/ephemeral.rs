@@ -2,10 +2,10 @@
 
 use super::container::{self, Surroundings};
 use super::ruled;
-use crate::manifest::names;
 use crate::manifest::problem::ProblemKind;
 use crate::manifest::report::{Report, Target};
 use crate::manifest::tree::Node;
+use crate::names;
 use crate::pod::EphemeralContainer;
 
 /// What is of no use to a container that is never restarted and has no say in the Pod's life
