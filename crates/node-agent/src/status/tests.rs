@@ -75,7 +75,81 @@ fn status() -> Status {
 
 #[test]
 fn it_reads_as_the_kubelets() {
-    expect![[]].assert_eq(&serde_json::to_string_pretty(&to_json(&status())).unwrap());
+    expect![[r#"
+        {
+          "observedGeneration": 2,
+          "phase": "Running",
+          "conditions": [
+            {
+              "type": "Ready",
+              "observedGeneration": 2,
+              "status": "False",
+              "lastProbeTime": null,
+              "lastTransitionTime": "2023-11-14T22:13:20Z",
+              "reason": "ContainersNotReady",
+              "message": "containers with unready status: [web]"
+            },
+            {
+              "type": "PodScheduled",
+              "observedGeneration": 2,
+              "status": "True",
+              "lastProbeTime": null,
+              "lastTransitionTime": "2023-11-14T22:13:20Z",
+              "reason": null,
+              "message": null
+            }
+          ],
+          "message": "container web exits with code 1 at each start",
+          "hostIP": "192.0.2.1",
+          "hostIPs": [
+            {
+              "ip": "192.0.2.1"
+            }
+          ],
+          "podIP": "10.0.0.2",
+          "podIPs": [
+            {
+              "ip": "10.0.0.2"
+            }
+          ],
+          "startTime": "2023-11-14T22:13:20Z",
+          "containerStatuses": [
+            {
+              "name": "web",
+              "state": {
+                "waiting": {
+                  "reason": "CrashLoopBackOff",
+                  "message": "back-off 10s restarting failed container"
+                }
+              },
+              "lastState": {
+                "terminated": {
+                  "exitCode": 1,
+                  "reason": "Error",
+                  "startedAt": "2023-11-14T22:13:20Z",
+                  "finishedAt": "2023-11-14T22:13:21Z",
+                  "containerID": "podling://a"
+                }
+              },
+              "ready": false,
+              "restartCount": 1,
+              "image": "nginx:1",
+              "imageID": "nginx@sha256:0",
+              "containerID": "podling://a",
+              "started": false,
+              "resources": {},
+              "volumeMounts": [
+                {
+                  "name": "files",
+                  "mountPath": "/files",
+                  "readOnly": true,
+                  "recursiveReadOnly": "Disabled"
+                }
+              ]
+            }
+          ],
+          "qosClass": "BestEffort"
+        }"#]].assert_eq(&serde_json::to_string_pretty(&to_json(&status())).unwrap());
 }
 
 #[test]
