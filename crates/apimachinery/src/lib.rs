@@ -2,6 +2,8 @@
 //!
 //! Objects are JSON here ([`serde_json::Value`]). Nothing in this crate does IO, reads a clock or is random.
 
+pub mod decode;
+pub mod discovery;
 pub mod field_error;
 pub mod group;
 pub mod resource;
