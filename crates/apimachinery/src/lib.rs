@@ -3,6 +3,8 @@
 //! Objects are JSON here ([`serde_json::Value`]). Nothing in this crate does IO, reads a clock or is random.
 
 pub mod apply;
+pub mod decode;
+pub mod discovery;
 pub mod field_error;
 pub mod fuzzed;
 pub mod group;

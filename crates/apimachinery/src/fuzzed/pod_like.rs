@@ -25,7 +25,10 @@ fn map(values: Schema, is_atomic: bool) -> Schema {
 fn object<const N: usize>(fields: [(&str, Schema); N]) -> Schema {
     let field = |(name, schema): (&str, Schema)| {
         let retains_keys = name == "strategy";
-        (name.to_owned(), Field { schema: Arc::new(schema), is_required: false, retains_keys })
+        (
+            name.to_owned(),
+            Field { schema: Arc::new(schema), is_required: false, retains_keys, is_replaced: false },
+        )
     };
     schema(Kind::Object(Object { fields: fields.into_iter().map(field).collect(), ..Object::default() }))
 }
