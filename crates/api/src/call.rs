@@ -100,6 +100,15 @@ impl Call {
         GroupKind::new(&self.kind.resource.group, &self.kind.resource.kind)
     }
 
+    /// `apiVersion` and `kind` of what is sent to the path: the kind's own, or that of the subresource.
+    pub(crate) fn sent_kind(&self) -> (String, String) {
+        let subresource = self.route.subresource.as_deref().and_then(|name| self.kind.resource.find(name));
+        match subresource {
+            Some(found) => (found.kind.api_version(), found.kind.kind.clone()),
+            None => (self.kind.resource.api_version(), self.kind.resource.kind.clone()),
+        }
+    }
+
     /// 404 of the object that the path names.
     pub(crate) fn not_found(&self) -> Failure {
         Status::not_found(&self.group_resource(), self.name()).into()

@@ -64,6 +64,31 @@ impl Kind {
         self.resource.find(subresource).is_some()
     }
 
+    /// Whether clients of this kind read what lies in the store, byte for byte.
+    pub(crate) fn is_shown_as_stored(&self) -> bool {
+        self.conversion.is_none() && self.custom.is_none()
+    }
+
+    /// Turns what a client of this kind sends into what is stored.
+    pub(crate) fn make_stored(&self, object: &mut Value) {
+        if let Some(conversion) = &self.conversion {
+            (conversion.to_stored)(object);
+        }
+        if let Some(custom) = &self.custom {
+            custom.make_stored(object);
+        }
+    }
+
+    /// Turns what is stored into what a client of this kind reads.
+    pub(crate) fn make_shown(&self, object: &mut Value) {
+        if let Some(conversion) = &self.conversion {
+            (conversion.from_stored)(object);
+        }
+        if let Some(custom) = &self.custom {
+            custom.make_shown(object);
+        }
+    }
+
     /// The key of an object in the store.
     pub(crate) fn key(&self, namespace: &str, name: &str) -> String {
         format!("{}{name}", self.prefix(namespace))

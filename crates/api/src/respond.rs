@@ -10,6 +10,7 @@ use http::StatusCode;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Frame, SizeHint};
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use crate::negotiate::Encoding;
 
@@ -74,6 +75,28 @@ pub(crate) fn object(code: StatusCode, object: &Value, encoding: Encoding) -> Re
 /// Text for people.
 pub(crate) fn text(code: StatusCode, text: impl Into<String>) -> Response {
     bytes(code, "text/plain; charset=utf-8", text.into())
+}
+
+/// A body that is sent piece by piece, and the end it is written to. The sender sees when nobody listens any more.
+pub(crate) fn stream(buffer: usize) -> (mpsc::Sender<Bytes>, Body) {
+    let (sender, pieces) = mpsc::channel(buffer);
+    (sender, Pieces { pieces }.boxed())
+}
+
+struct Pieces {
+    pieces: mpsc::Receiver<Bytes>,
+}
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.pieces.poll_recv(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
 }
 
 /// Keeps something until the body has been sent or given up.

@@ -5,7 +5,6 @@
 
 use serde_json::{Map, Value};
 
-use crate::kinds::Kind;
 use crate::respond::Failure;
 
 /// What stands in front of the place where the resourceVersion belongs.
@@ -29,26 +28,15 @@ pub(crate) fn encode(object: &Value) -> Vec<u8> {
     serde_json::to_vec(&ordered).unwrap_or_default()
 }
 
-/// The object of stored bytes, as a client of that kind sees it.
-pub(crate) fn decode(kind: &Kind, bytes: &[u8], revision: u64) -> Result<Value, Failure> {
-    let mut object: Value = serde_json::from_slice(bytes)
-        .map_err(|error| Failure::internal(&format!("read a stored object of {}", kind.storage), &error))?;
+/// The object of stored bytes, in the version in which it is stored.
+pub(crate) fn decode(bytes: &[u8], revision: u64) -> Result<Value, Failure> {
+    let mut object: Value =
+        serde_json::from_slice(bytes).map_err(|error| Failure::internal("read a stored object", &error))?;
     object["metadata"]["resourceVersion"] = Value::String(revision.to_string());
-    if let Some(conversion) = &kind.conversion {
-        (conversion.from_stored)(&mut object);
-    }
-    if let Some(custom) = &kind.custom {
-        custom.show(&mut object);
-    }
     Ok(object)
 }
 
-/// Whether the JSON of stored bytes can be given to a client as it is, apart from the resourceVersion.
-pub(crate) fn is_served_as_stored(kind: &Kind) -> bool {
-    kind.conversion.is_none() && kind.custom.is_none()
-}
-
-/// Writes stored bytes with their resourceVersion; only for what [`is_served_as_stored`].
+/// Writes stored bytes with their resourceVersion; only for kinds that are served as they are stored.
 pub(crate) fn write_served(out: &mut Vec<u8>, bytes: &[u8], revision: u64) {
     let found = bytes.windows(BEFORE.len()).position(|window| window == BEFORE);
     let Some(at) = found.map(|at| at + BEFORE.len()) else {

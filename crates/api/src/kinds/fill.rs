@@ -62,3 +62,14 @@ pub(crate) fn keep(new: &mut Value, old: &Value, field: &str) {
         }
     }
 }
+
+/// The list below that field, made if there is none.
+pub(crate) fn child_list<'a>(object: &'a mut Value, field: &str) -> &'a mut Vec<Value> {
+    if !object.get(field).is_some_and(Value::is_array) {
+        object[field] = Value::Array(Vec::new());
+    }
+    match &mut object[field] {
+        Value::Array(list) => list,
+        _ => unreachable!("it was made a list just now"),
+    }
+}

@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 
+use apimachinery::selector::LabelSelector;
 use serde_json::Value;
 
 use super::faults::Faults;
@@ -187,7 +188,9 @@ pub(super) fn workload(object: &Value, faults: &mut Faults) {
         return;
     }
     let labels = object.pointer("/spec/template/metadata/labels");
-    if !super::strategy::selects(selector, labels) {
+    let label = |name: &str| labels.and_then(|labels| labels.get(name)).and_then(Value::as_str);
+    let selects = LabelSelector::from_json(Some(selector)).is_ok_and(|selector| selector.matches(label));
+    if !selects {
         faults.invalid("spec.template.metadata.labels", labels.unwrap_or(&Value::Null), "`selector` does not match template `labels`");
     }
     restart_policy(object, &["Always"], faults);

@@ -61,6 +61,8 @@ pub(crate) struct Strategy {
     pub(crate) selectable: &'static [(&'static str, &'static str)],
     /// A change outside of metadata and status counts `metadata.generation` up.
     pub(crate) counts_generation: bool,
+    /// A new object may bring its status, as Nodes do.
+    pub(crate) keeps_status: bool,
     /// Given to each new object, for a controller to take away.
     pub(crate) finalizer: Option<&'static str>,
     /// What whoever creates or changes one has to know.
@@ -77,6 +79,7 @@ impl Strategy {
         admission: Admission::None,
         selectable: &[],
         counts_generation: false,
+        keeps_status: false,
         finalizer: None,
         warning: None,
     };

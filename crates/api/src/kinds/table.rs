@@ -106,6 +106,7 @@ fn core_kinds() -> Vec<Kind> {
             core("nodes", "Node").cluster().short(&["no"]).status().connect("proxy", "NodeProxyOptions", &PROXY),
             Strategy {
                 default: plain_defaults::node,
+                keeps_status: true,
                 selectable: &[("spec.unschedulable", "/spec/unschedulable")],
                 ..PLAIN
             },
