@@ -2,6 +2,7 @@
 //!
 //! One file per subject; here is who is asked for which kind. Kubernetes calls these admission plugins and strategies.
 
+pub(crate) mod pod_model;
 mod pods;
 mod services;
 

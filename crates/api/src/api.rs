@@ -123,7 +123,9 @@ impl Api {
     async fn answer(self: &Arc<Api>, request: Request<Body>, user: User) -> Response {
         let route = match route::parse(request.uri().path()) {
             Ok(route) => route,
-            Err(route::RouteError::Unknown) => return Failure::from(Status::no_such_path()).response(Encoding::Json),
+            Err(route::RouteError::Unknown) => {
+                return Failure::from(Status::no_such_path()).response(Encoding::Json);
+            }
             Err(error) => {
                 return Failure::from(Status::bad_request(error.to_string())).response(Encoding::Json);
             }

@@ -23,7 +23,9 @@ pub(crate) async fn read(body: Body) -> Result<Bytes, Failure> {
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
             Err(Status::request_entity_too_large(format_args!("limit is {MOST_BYTES}")).into())
         }
-        Ok(Err(error)) => Err(Status::bad_request(format!("cannot read the body of the request: {error}")).into()),
+        Ok(Err(error)) => {
+            Err(Status::bad_request(format!("cannot read the body of the request: {error}")).into())
+        }
         Err(_) => Err(Status::timeout("the body of the request did not come in time", 0).into()),
     }
 }

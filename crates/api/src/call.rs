@@ -124,10 +124,10 @@ impl Call {
         match self.query.all("dryRun").find(|value| !value.is_empty()) {
             None => Ok(false),
             Some("All") => Ok(true),
-            Some(other) => Err(Status::bad_request(format!(
-                "invalid dryRun value {other:?}: supported values: \"All\""
-            ))
-            .into()),
+            Some(other) => {
+                Err(Status::bad_request(format!("invalid dryRun value {other:?}: supported values: \"All\""))
+                    .into())
+            }
         }
     }
 

@@ -30,7 +30,12 @@ pub(crate) fn manage_created(_call: &Call, object: &mut Value) -> Result<(), Fai
 }
 
 /// The fields of a changed object.
-pub(crate) fn manage_updated(_call: &Call, _manner: Manner, _old: &Value, new: &mut Value) -> Result<(), Failure> {
+pub(crate) fn manage_updated(
+    _call: &Call,
+    _manner: Manner,
+    _old: &Value,
+    new: &mut Value,
+) -> Result<(), Failure> {
     apimachinery::meta::remove(new, "managedFields");
     Ok(())
 }

@@ -8,6 +8,7 @@
 mod admission;
 mod api;
 mod body;
+mod bootstrap;
 mod call;
 mod custom;
 mod decode;
@@ -31,5 +32,6 @@ mod user;
 mod yaml;
 
 pub use api::{Api, Options, Peer, ServiceCidr};
+pub use bootstrap::BootstrapError;
 pub use respond::{Body, BodyError, Response};
 pub use user::User;

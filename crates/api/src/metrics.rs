@@ -83,8 +83,13 @@ impl Metrics {
         let (group, resource) = (call.kind.resource.group.clone(), call.kind.resource.plural.clone());
         let verb = call.verb.as_str();
         let subresource = call.route.subresource.clone().unwrap_or_default();
-        let answered =
-            Answered { verb, group: group.clone(), resource: resource.clone(), subresource, code: u64::from(code) };
+        let answered = Answered {
+            verb,
+            group: group.clone(),
+            resource: resource.clone(),
+            subresource,
+            code: u64::from(code),
+        };
         self.requests.get_or_create(&answered).inc();
         if !call.goes_on() {
             self.durations.get_or_create(&Asked { verb, group, resource }).observe(took.as_secs_f64());

@@ -5,7 +5,7 @@
 
 /// How the bytes are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Encoding {
+pub(crate) enum Encoding {
     /// `application/json`.
     #[default]
     Json,
@@ -15,7 +15,7 @@ pub enum Encoding {
 
 impl Encoding {
     /// The value of `Content-Type`.
-    pub fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
         match self {
             Encoding::Json => "application/json",
             Encoding::Yaml => "application/yaml",
@@ -25,7 +25,7 @@ impl Encoding {
 
 /// Into what objects are turned before they are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// They are given whole.
     #[default]
     Whole,
@@ -39,15 +39,15 @@ pub enum Shape {
 
 /// What was agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Accepted {
+pub(crate) struct Accepted {
     /// Bytes.
-    pub encoding: Encoding,
+    pub(crate) encoding: Encoding,
     /// Objects.
-    pub shape: Shape,
+    pub(crate) shape: Shape,
 }
 
 /// What the server answers with, as a 406 names it.
-pub const SERVED: [&str; 2] = ["application/json", "application/yaml"];
+pub(crate) const SERVED: [&str; 2] = ["application/json", "application/yaml"];
 
 /// One clause of an `Accept` header.
 #[derive(Debug)]
@@ -61,8 +61,10 @@ impl<'a> Clause<'a> {
     fn parse(text: &'a str) -> Option<Clause<'a>> {
         let mut parts = text.split(';').map(str::trim);
         let media_type = parts.next().filter(|media_type| !media_type.is_empty())?;
-        let mut parameters: Vec<(&str, &str)> =
-            parts.filter_map(|part| part.split_once('=')).map(|(name, value)| (name.trim(), value.trim())).collect();
+        let mut parameters: Vec<(&str, &str)> = parts
+            .filter_map(|part| part.split_once('='))
+            .map(|(name, value)| (name.trim(), value.trim()))
+            .collect();
         let weight = parameters.iter().find(|(name, _)| *name == "q").map_or(1000, |(_, value)| {
             value.parse::<f32>().map_or(0, |weight| (weight.clamp(0.0, 1.0) * 1000.0) as u16)
         });
@@ -98,15 +100,16 @@ impl<'a> Clause<'a> {
 }
 
 /// Chooses among what is asked for; `None` when nothing of it is served.
-pub fn negotiate(accept: Option<&str>) -> Option<Accepted> {
+pub(crate) fn negotiate(accept: Option<&str>) -> Option<Accepted> {
     let Some(accept) = accept.filter(|accept| !accept.trim().is_empty()) else {
         return Some(Accepted::default());
     };
     let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(Clause::parse).collect();
     clauses.sort_by_key(|clause| std::cmp::Reverse(clause.weight));
-    clauses.iter().filter(|clause| clause.weight > 0).find_map(|clause| {
-        Some(Accepted { encoding: clause.encoding()?, shape: clause.shape()? })
-    })
+    clauses
+        .iter()
+        .filter(|clause| clause.weight > 0)
+        .find_map(|clause| Some(Accepted { encoding: clause.encoding()?, shape: clause.shape()? }))
 }
 
 #[cfg(test)]
@@ -130,14 +133,19 @@ mod tests {
             ),
             (Some("application/json;as=Chair;v=v1;g=meta.k8s.io,application/json"), json(Shape::Whole)),
             (
-                Some("application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"),
+                Some(
+                    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
+                ),
                 json(Shape::Metadata),
             ),
             (
                 Some("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"),
                 json(Shape::Discovery),
             ),
-            (Some("application/json;q=0.2, application/yaml"), Some(Accepted { encoding: Encoding::Yaml, shape: Shape::Whole })),
+            (
+                Some("application/json;q=0.2, application/yaml"),
+                Some(Accepted { encoding: Encoding::Yaml, shape: Shape::Whole }),
+            ),
             (Some("application/json;q=0"), None),
         ] {
             assert_eq!(negotiate(accept), expected, "{accept:?}");

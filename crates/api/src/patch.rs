@@ -43,7 +43,9 @@ impl Patch {
                 let mut object = decode::object(call, bytes)?;
                 let (api_version, kind) = call.sent_kind();
                 if object.get("apiVersion").is_none() || object.get("kind").is_none() {
-                    return Err(Status::bad_request("apiVersion and kind must be set in an apply patch").into());
+                    return Err(
+                        Status::bad_request("apiVersion and kind must be set in an apply patch").into()
+                    );
                 }
                 metadata::check_kind(&mut object, &api_version, &kind)?;
                 Some(object)

@@ -5,17 +5,27 @@ use std::task::{Context, Poll};
 
 use apimachinery::status::Status;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body as _, Frame, SizeHint};
+use hyper::body::{Frame, SizeHint};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::negotiate::Encoding;
 
 /// What goes wrong below a body.
-pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+#[derive(Debug, thiserror::Error)]
+#[error("the body ended early")]
+pub struct BodyError(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+impl BodyError {
+    /// An error of whatever carries the body.
+    pub fn new(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> BodyError {
+        BodyError(cause.into())
+    }
+}
+
 /// The body of a request or an answer.
 pub type Body = http_body_util::combinators::BoxBody<Bytes, BodyError>;
 /// An answer.

@@ -9,7 +9,7 @@ use http::Method;
 
 /// What a request is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Route {
+pub(crate) enum Route {
     /// A resource of an API group.
     Resource(ResourceRoute),
     /// Everything else: discovery, health, documents. The path without a slash at its end.
@@ -18,28 +18,28 @@ pub enum Route {
 
 /// A resource, as the path names it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ResourceRoute {
+pub(crate) struct ResourceRoute {
     /// API group; empty for the core group.
-    pub group: String,
+    pub(crate) group: String,
     /// `v1`.
-    pub version: String,
+    pub(crate) version: String,
     /// The namespace, where the path has one.
-    pub namespace: Option<String>,
+    pub(crate) namespace: Option<String>,
     /// Plural name, as `pods`.
-    pub resource: String,
+    pub(crate) resource: String,
     /// The object, when one is named.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// `status`, `log`, ...
-    pub subresource: Option<String>,
+    pub(crate) subresource: Option<String>,
     /// What follows a `proxy` subresource, still encoded, with its leading slash.
-    pub rest: Option<String>,
+    pub(crate) rest: Option<String>,
     /// The path began with `watch/`, the way before the query parameter.
-    pub is_watch_path: bool,
+    pub(crate) is_watch_path: bool,
 }
 
 /// Why a path is not served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RouteError {
+pub(crate) enum RouteError {
     /// `%` without two digits behind it, or bytes that are not UTF-8.
     #[error("the path has an invalid escape in {segment:?}")]
     Escape {
@@ -60,7 +60,7 @@ pub enum RouteError {
 }
 
 /// What a method means for a resource; `None` for methods that Kubernetes does not have.
-pub fn verb(method: &Method, route: &ResourceRoute, watches: bool) -> Option<Verb> {
+pub(crate) fn verb(method: &Method, route: &ResourceRoute, watches: bool) -> Option<Verb> {
     let is_named = route.name.is_some();
     Some(match *method {
         Method::GET | Method::HEAD if watches || route.is_watch_path => Verb::Watch,
@@ -79,7 +79,7 @@ pub fn verb(method: &Method, route: &ResourceRoute, watches: bool) -> Option<Ver
 const OF_NAMESPACES: [&str; 2] = ["status", "finalize"];
 
 /// Reads a path.
-pub fn parse(path: &str) -> Result<Route, RouteError> {
+pub(crate) fn parse(path: &str) -> Result<Route, RouteError> {
     let raw: Vec<&str> = path.split('/').skip(1).collect();
     let is_resource = match raw.first() {
         Some(&"api") => raw.len() > 2 && !raw[2].is_empty(),
@@ -109,7 +109,11 @@ pub fn parse(path: &str) -> Result<Route, RouteError> {
         route.namespace = Some(segment(rest[1])?);
     }
     // A slash at the end is not one more segment.
-    let rest = if rest.last() == Some(&"") && rest.get(2) != Some(&"proxy") { &rest[..rest.len() - 1] } else { rest };
+    let rest = if rest.last() == Some(&"") && rest.get(2) != Some(&"proxy") {
+        &rest[..rest.len() - 1]
+    } else {
+        rest
+    };
     if let Some(name) = rest.get(1) {
         route.name = Some(segment(name)?);
     }
@@ -165,11 +169,11 @@ fn decode(raw: &str) -> Result<String, RouteError> {
 
 /// The query of a request: names and values decoded, in order, repeated names kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Query(Vec<(String, String)>);
+pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
     /// Reads what stands behind `?`. What cannot be decoded is kept as it is written, as Go's lenient reader does.
-    pub fn parse(text: &str) -> Query {
+    pub(crate) fn parse(text: &str) -> Query {
         let value = |raw: &str| {
             let spaced = raw.replace('+', " ");
             decode(&spaced).unwrap_or(spaced)
@@ -184,17 +188,18 @@ impl Query {
     }
 
     /// The first value of that name that is not empty.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.all(name).find(|value| !value.is_empty())
+    pub(crate) fn get<'a>(&'a self, name: &str) -> Option<&'a str> {
+        let values = self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        values.into_iter().find(|value| !value.is_empty())
     }
 
     /// Every value of that name.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// A boolean as Kubernetes reads it: present and neither `false` nor `0`.
-    pub fn flag(&self, name: &str) -> bool {
+    pub(crate) fn flag(&self, name: &str) -> bool {
         self.all(name).next().is_some_and(|value| value != "false" && value != "0")
     }
 }

@@ -83,4 +83,3 @@ fn pointer(kind: &Kind, name: &str) -> Option<Cow<'static, str>> {
     }
     kind.strategy.selectable.iter().find(|(known, _)| *known == name).map(|(_, at)| Cow::Borrowed(*at))
 }
-

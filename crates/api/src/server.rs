@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::api::{Api, Peer};
+use crate::respond::{BodyError, Response, holding};
 use connections::{Connections, Seat};
 
 /// What a server allows its clients.
@@ -99,7 +100,8 @@ pub async fn serve(
     drop(listener);
     api.close();
     closing.send_replace(true);
-    let drained = tokio::time::timeout(limits.drain_timeout, async { while tasks.join_next().await.is_some() {} });
+    let drained =
+        tokio::time::timeout(limits.drain_timeout, async { while tasks.join_next().await.is_some() {} });
     if drained.await.is_err() {
         tracing::info!(connections = tasks.len(), "closing connections that did not end by themselves");
         tasks.shutdown().await;
@@ -143,9 +145,10 @@ impl Connection {
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let (api, peer, seat) = (Arc::clone(&api), peer.clone(), seat_of_requests.clone());
             async move {
-                let _busy = seat.busy();
-                let request = request.map(|body| body.map_err(Into::into).boxed());
-                Ok::<_, Infallible>(api.handle(request, peer).await)
+                let busy = seat.busy();
+                let request = request.map(|body| body.map_err(BodyError::new).boxed());
+                // A watch keeps its connection busy until its body ends.
+                Ok::<_, Infallible>(holding(api.handle(request, peer).await, busy))
             }
         });
         self.speak(stream, service, address, seat).await;
@@ -158,11 +161,8 @@ impl Connection {
         address: SocketAddr,
         seat: Seat,
     ) where
-        S: hyper::service::Service<
-                hyper::Request<Incoming>,
-                Response = crate::respond::Response,
-                Error = Infallible,
-            > + Send
+        S: hyper::service::Service<hyper::Request<Incoming>, Response = Response, Error = Infallible>
+            + Send
             + 'static,
         S::Future: Send + 'static,
     {

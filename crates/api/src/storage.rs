@@ -65,7 +65,9 @@ mod tests {
             "metadata": {"name": "a", "resourceVersion": "3"}, "apiVersion": "v1",
         });
         let bytes = encode(&object);
-        assert!(bytes.starts_with(b"{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"a\"}"));
+        assert!(
+            bytes.starts_with(b"{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"a\"}")
+        );
         let mut served = Vec::new();
         write_served(&mut served, &bytes, 7);
         let served: Value = serde_json::from_slice(&served).expect("JSON");

@@ -67,7 +67,8 @@ pub(crate) fn warnings(object: &Value) -> Vec<String> {
     let Ok(read) = parse(&slim(object)) else { return Vec::new() };
     let told = read.warnings.iter().filter(|problem| problem.kind == ProblemKind::NotHonoured);
     told.map(|problem| {
-        let hint = problem.hint.as_deref().map(|hint| format!(" ({})", hint.replace('\n', " "))).unwrap_or_default();
+        let hint =
+            problem.hint.as_deref().map(|hint| format!(" ({})", hint.replace('\n', " "))).unwrap_or_default();
         format!("{}{hint}", problem.summary())
     })
     .collect()
@@ -98,7 +99,11 @@ fn parse(pod: &Value) -> Result<Read, Vec<Cause>> {
         Ok(mut manifest) if !manifest.pods.is_empty() => {
             Ok(Read { pod: manifest.pods.remove(0), warnings: manifest.warnings })
         }
-        Ok(_) => Err(vec![Cause { reason: "FieldValueRequired".to_owned(), message: "Required value".to_owned(), field: "spec".to_owned() }]),
+        Ok(_) => Err(vec![Cause {
+            reason: "FieldValueRequired".to_owned(),
+            message: "Required value".to_owned(),
+            field: "spec".to_owned(),
+        }]),
         Err(problems) => Err(problems
             .iter()
             .map(|problem| Cause {

@@ -61,9 +61,8 @@ async fn service_account(api: &Arc<Api>, call: &Call, pod: &mut Value) -> Result
     spec["serviceAccountName"] = json!(name);
     let namespace = call.namespace().to_owned();
     let Some(account) = api.awaited("serviceaccounts", &namespace, &name, name == "default").await? else {
-        let why = format!(
-            "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
-        );
+        let why =
+            format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found");
         return Err(forbidden(call, pod, why));
     };
     let of_account = account.get("automountServiceAccountToken").and_then(Value::as_bool);
@@ -74,7 +73,9 @@ async fn service_account(api: &Arc<Api>, call: &Call, pod: &mut Value) -> Result
     }
     let has_secrets =
         spec.get("imagePullSecrets").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
-    if let Some(secrets) = account.get("imagePullSecrets").filter(|secrets| !secrets.is_null() && !has_secrets) {
+    if let Some(secrets) =
+        account.get("imagePullSecrets").filter(|secrets| !secrets.is_null() && !has_secrets)
+    {
         spec["imagePullSecrets"] = secrets.clone();
     }
     Ok(())
@@ -122,7 +123,8 @@ fn tolerations(spec: &mut Value) {
         let list = child_list(spec, "tolerations");
         let tolerates = |toleration: &Value| {
             let of = text(toleration, "/key");
-            (of.is_none() || of == Some(key)) && matches!(text(toleration, "/effect"), None | Some("NoExecute"))
+            (of.is_none() || of == Some(key))
+                && matches!(text(toleration, "/effect"), None | Some("NoExecute"))
         };
         if !list.iter().any(tolerates) {
             list.push(json!({

@@ -57,11 +57,8 @@ pub(super) fn update(api: &Arc<Api>, call: &Call, old: &Value, new: &mut Value) 
         }
         let (was, is) = (text(old, "/spec/clusterIP"), text(new, "/spec/clusterIP"));
         if !was_external && was != is {
-            let fault = FieldError::invalid(
-                "spec.clusterIPs[0]",
-                is.map(str::to_owned),
-                "may not change once set",
-            );
+            let fault =
+                FieldError::invalid("spec.clusterIPs[0]", is.map(str::to_owned), "may not change once set");
             return Err(Status::invalid(&call.group_kind(), call.name(), &[fault]).into());
         }
         address(api.options.service_cidr, call, new, &free, &before)?;
@@ -115,7 +112,8 @@ fn taken(key: &str, service: &Value) -> Operation {
 /// The rows that stand for what a Service has.
 fn claims(service: &Value) -> Vec<String> {
     let address = text(service, "/spec/clusterIP").filter(|address| address.parse::<Ipv4Addr>().is_ok());
-    let mut claims: Vec<String> = address.map(|address| format!("{ADDRESSES}/{address}")).into_iter().collect();
+    let mut claims: Vec<String> =
+        address.map(|address| format!("{ADDRESSES}/{address}")).into_iter().collect();
     let ports = service.pointer("/spec/ports").and_then(Value::as_array).into_iter().flatten();
     let mut seen = BTreeSet::new();
     for port in ports {
@@ -154,7 +152,11 @@ fn address(
                 Ok(_) => None,
             };
             if let Some(why) = fault {
-                return Err(invalid(call, service, FieldError::invalid("spec.clusterIPs", json!([asked]), why)));
+                return Err(invalid(
+                    call,
+                    service,
+                    FieldError::invalid("spec.clusterIPs", json!([asked]), why),
+                ));
             }
             asked
         }
@@ -162,7 +164,10 @@ fn address(
             let start = u32::from_be_bytes(fresh::random()?);
             let found = cidr.from(start).find(|address| free.has(&format!("{ADDRESSES}/{address}"), before));
             let Some(found) = found else {
-                return Err(Failure::internal("allocate an address for a Service", &format!("{cidr} is full")));
+                return Err(Failure::internal(
+                    "allocate an address for a Service",
+                    &format!("{cidr} is full"),
+                ));
             };
             found.to_string()
         }
@@ -180,7 +185,8 @@ fn keep_ports(old: &Value, new: &mut Value) {
     }
     let old: Vec<Value> = old.pointer("/spec/ports").and_then(Value::as_array).cloned().unwrap_or_default();
     for port in crate::kinds::fill::items(child(new, "spec"), "ports") {
-        let same = old.iter().find(|old| old.get("port") == port.get("port") && old["protocol"] == port["protocol"]);
+        let same =
+            old.iter().find(|old| old.get("port") == port.get("port") && old["protocol"] == port["protocol"]);
         if port.get("nodePort").is_none_or(|number| number.is_null() || number == 0)
             && let Some(number) = same.and_then(|old| old.get("nodePort"))
         {
@@ -293,7 +299,11 @@ mod tests {
         ]}});
         assert_eq!(
             claims(&service),
-            ["allocated/addresses/10.96.0.9", "allocated/nodeports/TCP/30001", "allocated/nodeports/UDP/30001"]
+            [
+                "allocated/addresses/10.96.0.9",
+                "allocated/nodeports/TCP/30001",
+                "allocated/nodeports/UDP/30001"
+            ]
         );
         assert_eq!(claims(&json!({"spec": {"clusterIP": "None"}})), [""; 0]);
     }

@@ -37,7 +37,11 @@ pub(crate) async fn one(api: &Arc<Api>, call: &Call, request: Request<Body>) -> 
 }
 
 /// Ends all objects of a collection that are selected.
-pub(crate) async fn collection(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Response, Failure> {
+pub(crate) async fn collection(
+    api: &Arc<Api>,
+    call: &Call,
+    request: Request<Body>,
+) -> Result<Response, Failure> {
     let options = options(call, request).await?;
     let selection = Selection::of(call)?;
     let mut items = Vec::new();
@@ -49,7 +53,9 @@ pub(crate) async fn collection(api: &Arc<Api>, call: &Call, request: Request<Bod
         }
         let (namespace, name) = (metadata::namespace(&object), metadata::name(&object));
         match delete::delete(api, call, namespace, name, &options).await {
-            Ok(Deleted::Begun(object) | Deleted::Gone(object)) => items.push(objects::shown(&call.kind, object)),
+            Ok(Deleted::Begun(object) | Deleted::Gone(object)) => {
+                items.push(objects::shown(&call.kind, object))
+            }
             // Somebody else was faster.
             Err(failure) if failure.0.code == 404 => {}
             Err(failure) => return Err(failure),
@@ -102,9 +108,9 @@ fn parse(options: &Value) -> Result<DeleteOptions, Failure> {
     };
     let grace_seconds = match options.get("gracePeriodSeconds") {
         None | Some(Value::Null) => None,
-        Some(value) => {
-            Some(value.as_i64().ok_or_else(|| invalid("gracePeriodSeconds must be a whole number".to_owned()))?)
-        }
+        Some(value) => Some(
+            value.as_i64().ok_or_else(|| invalid("gracePeriodSeconds must be a whole number".to_owned()))?,
+        ),
     };
     let dry_run = options.get("dryRun").and_then(Value::as_array).into_iter().flatten();
     Ok(DeleteOptions {

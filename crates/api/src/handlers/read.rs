@@ -157,7 +157,8 @@ pub(crate) fn too_large(asked: u64, current: u64) -> Failure {
 
 /// A client that names a resourceVersion wants nothing older.
 async fn await_revision(api: &Api, call: &Call) -> Result<(), Failure> {
-    let Some(version) = call.query.get("resourceVersion").filter(|_| call.query.get("continue").is_none()) else {
+    let Some(version) = call.query.get("resourceVersion").filter(|_| call.query.get("continue").is_none())
+    else {
         return Ok(());
     };
     let asked = revision(version)?;
@@ -235,7 +236,8 @@ fn next_token(list: &List, last: Option<&str>, prefix: &str) -> Option<String> {
 }
 
 fn read_token(token: &str, prefix: &str) -> Result<(Revision, String), Failure> {
-    let invalid = || Failure::from(Status::bad_request("continue key is not valid: it is not of this server"));
+    let invalid =
+        || Failure::from(Status::bad_request("continue key is not valid: it is not of this server"));
     let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| invalid())?;
     let token: Value = serde_json::from_slice(&bytes).map_err(|_| invalid())?;
     match (token["v"].as_str(), token["rv"].as_u64(), token["after"].as_str()) {

@@ -120,31 +120,22 @@ impl Watching {
         let mut bookmark = Instant::now() + BOOKMARK;
         loop {
             let wake = if self.bookmarks { bookmark.min(self.until) } else { self.until };
-            let closing = self.is_closing.wait_for(|is_closing| *is_closing);
             let events = tokio::select! {
-                events = self.watcher.next() => events,
-                () = tokio::time::sleep_until(wake) => {
-                    if wake >= self.until {
-                        // The last thing a client hears lets it go on from here.
-                        if self.bookmarks {
-                            self.tell_bookmark(&sender, false).await;
-                        }
-                        return;
-                    }
-                    bookmark = Instant::now() + BOOKMARK;
-                    if !self.tell_bookmark(&sender, false).await {
-                        return;
-                    }
-                    continue;
-                }
-                _ = closing => return,
+                events = self.watcher.next() => Some(events),
+                () = tokio::time::sleep_until(wake) => None,
+                _ = self.is_closing.wait_for(|is_closing| *is_closing) => return,
                 () = sender.closed() => return,
             };
             let is_heard = match events {
-                Ok(events) => self.tell(&sender, &events).await,
-                Err(error) => {
+                Some(Ok(events)) => self.tell(&sender, &events).await,
+                Some(Err(error)) => {
                     self.tell_end(&sender, &error).await;
                     false
+                }
+                None => {
+                    bookmark = Instant::now() + BOOKMARK;
+                    // The last thing a client hears lets it go on from there.
+                    (!self.bookmarks || self.tell_bookmark(&sender).await) && wake < self.until
                 }
             };
             if !is_heard {
@@ -175,17 +166,12 @@ impl Watching {
         true
     }
 
-    async fn tell_bookmark(&mut self, sender: &Sender<Bytes>, is_initial: bool) -> bool {
+    async fn tell_bookmark(&mut self, sender: &Sender<Bytes>) -> bool {
         let revision = self.watcher.progress();
-        self.bookmark_at(sender, revision, is_initial).await
+        self.bookmark_at(sender, revision, false).await
     }
 
-    async fn bookmark_at(
-        &self,
-        sender: &Sender<Bytes>,
-        revision: Revision,
-        is_initial: bool,
-    ) -> bool {
+    async fn bookmark_at(&self, sender: &Sender<Bytes>, revision: Revision, is_initial: bool) -> bool {
         let resource = &self.call.kind.resource;
         let mut object = json!({
             "kind": resource.kind, "apiVersion": resource.api_version(),
@@ -223,9 +209,9 @@ fn check_initial(call: &Call, is_streamed_list: bool) -> Result<(), Failure> {
         (true, _) => Some(
             "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
         ),
-        (false, Some(_)) => {
-            Some("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
-        }
+        (false, Some(_)) => Some(
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        ),
         (false, None) => None,
     };
     if let Some(fault) = fault {

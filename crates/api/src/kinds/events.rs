@@ -27,7 +27,11 @@ fn from_stored(event: &mut Value) {
     rename(event, "events.k8s.io/v1", |(new, stored)| (stored, new));
 }
 
-fn rename(event: &mut Value, api_version: &str, way: fn((&'static str, &'static str)) -> (&'static str, &'static str)) {
+fn rename(
+    event: &mut Value,
+    api_version: &str,
+    way: fn((&'static str, &'static str)) -> (&'static str, &'static str),
+) {
     if !event.is_object() {
         return;
     }

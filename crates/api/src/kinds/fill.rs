@@ -26,12 +26,7 @@ pub(crate) fn existing<'a>(object: &'a mut Value, field: &str) -> Option<&'a mut
 
 /// The items of a list below that field.
 pub(crate) fn items<'a>(object: &'a mut Value, field: &str) -> impl Iterator<Item = &'a mut Value> {
-    object
-        .get_mut(field)
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-        .filter(|item| item.is_object())
+    object.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten().filter(|item| item.is_object())
 }
 
 /// A text below some fields.

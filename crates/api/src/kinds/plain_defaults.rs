@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn a_service_gets_its_ports_filled() {
-        let mut object = json!({"spec": {"ports": [{"port": 80}, {"port": 53, "protocol": "UDP", "targetPort": "dns"}]}});
+        let mut object =
+            json!({"spec": {"ports": [{"port": 80}, {"port": 53, "protocol": "UDP", "targetPort": "dns"}]}});
         service(&mut object);
         assert_eq!(
             object["spec"]["ports"],

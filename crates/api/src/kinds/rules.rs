@@ -53,7 +53,11 @@ pub(super) fn config_map(object: &Value, faults: &mut Faults) {
     let bytes = object.get("binaryData").and_then(Value::as_object);
     if let (Some(texts), Some(bytes)) = (texts, bytes) {
         for key in texts.keys().filter(|key| bytes.contains_key(*key)) {
-            faults.invalid(format!("data[{key}]"), &Value::String(key.clone()), "duplicate of key present in binaryData");
+            faults.invalid(
+                format!("data[{key}]"),
+                &Value::String(key.clone()),
+                "duplicate of key present in binaryData",
+            );
         }
     }
     if size > MOST_DATA_BYTES {
@@ -68,7 +72,11 @@ pub(super) fn secret(object: &Value, faults: &mut Faults) {
     for (key, value) in object.get("data").and_then(Value::as_object).into_iter().flatten() {
         let decoded = value.as_str().map(|text| base64::engine::general_purpose::STANDARD.decode(text));
         if !matches!(decoded, Some(Ok(_)) | None) {
-            faults.invalid(format!("data[{key}]"), &Value::String("<secret contents redacted>".to_owned()), "must be base64");
+            faults.invalid(
+                format!("data[{key}]"),
+                &Value::String("<secret contents redacted>".to_owned()),
+                "must be base64",
+            );
         }
     }
     let needed: &[&str] = match text(object, "/type").unwrap_or_default() {
@@ -159,13 +167,19 @@ pub(super) fn replication_controller(object: &Value, faults: &mut Faults) {
     };
     let labels = object.pointer("/spec/template/metadata/labels");
     if selector.iter().any(|(key, value)| labels.and_then(|labels| labels.get(key)) != Some(value)) {
-        faults.invalid("spec.template.metadata.labels", labels.unwrap_or(&Value::Null), "`selector` does not match template `labels`");
+        faults.invalid(
+            "spec.template.metadata.labels",
+            labels.unwrap_or(&Value::Null),
+            "`selector` does not match template `labels`",
+        );
     }
     restart_policy(object, &["Always"], faults);
 }
 
 fn replicas(object: &Value, faults: &mut Faults) {
-    if let Some(replicas) = object.pointer("/spec/replicas").filter(|value| value.as_i64().is_some_and(|n| n < 0)) {
+    if let Some(replicas) =
+        object.pointer("/spec/replicas").filter(|value| value.as_i64().is_some_and(|n| n < 0))
+    {
         faults.invalid("spec.replicas", replicas, "must be greater than or equal to 0");
     }
 }
@@ -191,7 +205,11 @@ pub(super) fn workload(object: &Value, faults: &mut Faults) {
     let label = |name: &str| labels.and_then(|labels| labels.get(name)).and_then(Value::as_str);
     let selects = LabelSelector::from_json(Some(selector)).is_ok_and(|selector| selector.matches(label));
     if !selects {
-        faults.invalid("spec.template.metadata.labels", labels.unwrap_or(&Value::Null), "`selector` does not match template `labels`");
+        faults.invalid(
+            "spec.template.metadata.labels",
+            labels.unwrap_or(&Value::Null),
+            "`selector` does not match template `labels`",
+        );
     }
     restart_policy(object, &["Always"], faults);
 }
@@ -231,7 +249,9 @@ pub(super) fn data_is_immutable(new: &Value, old: &Value, faults: &mut Faults) {
 
 /// `batch/v1` Job.
 pub(super) fn job(object: &Value, faults: &mut Faults) {
-    for field in ["parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"] {
+    for field in
+        ["parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"]
+    {
         let value = object.pointer(&format!("/spec/{field}"));
         if let Some(value) = value.filter(|value| value.as_i64().is_some_and(|n| n < 0)) {
             faults.invalid(format!("spec.{field}"), value, "must be greater than or equal to 0");
@@ -254,7 +274,11 @@ pub(super) fn job_update(new: &Value, old: &Value, faults: &mut Faults) {
 pub(super) fn cron_job(object: &Value, faults: &mut Faults) {
     let name = text(object, "/metadata/name").unwrap_or_default();
     if name.len() > 52 {
-        faults.invalid("metadata.name", &Value::String(name.to_owned()), "must be no more than 52 characters");
+        faults.invalid(
+            "metadata.name",
+            &Value::String(name.to_owned()),
+            "must be no more than 52 characters",
+        );
     }
     required(object, "/spec/schedule", faults);
     let policy = text(object, "/spec/concurrencyPolicy").unwrap_or_default();
@@ -263,7 +287,10 @@ pub(super) fn cron_job(object: &Value, faults: &mut Faults) {
     }
     let policy = text(object, "/spec/jobTemplate/spec/template/spec/restartPolicy").unwrap_or_default();
     if !matches!(policy, "OnFailure" | "Never") {
-        faults.required("spec.jobTemplate.spec.template.spec.restartPolicy", "valid values: \"OnFailure\", \"Never\"");
+        faults.required(
+            "spec.jobTemplate.spec.template.spec.restartPolicy",
+            "valid values: \"OnFailure\", \"Never\"",
+        );
     }
 }
 
@@ -286,7 +313,11 @@ pub(super) fn service(object: &Value, faults: &mut Faults) {
     }
     let is_headless = text(object, "/spec/clusterIP") == Some("None");
     if is_headless && kind != "ClusterIP" {
-        faults.invalid("spec.clusterIPs[0]", &Value::String("None".to_owned()), &format!("may not be set to 'None' for {kind} services"));
+        faults.invalid(
+            "spec.clusterIPs[0]",
+            &Value::String("None".to_owned()),
+            &format!("may not be set to 'None' for {kind} services"),
+        );
     }
     if kind == "ExternalName" {
         required(object, "/spec/externalName", faults);

@@ -11,7 +11,8 @@ use super::{Kind, plain_defaults, rules, workloads};
 /// What Deployments and the like are answered with until their controllers exist.
 const NOBODY_ACTS: &str =
     "nothing acts on this kind yet: podling stores the object and makes no Pods of it; create the Pod itself";
-const NO_DATA_PLANE: &str = "podling does not carry traffic of Services yet; reach the Pod by its address or a hostPort";
+const NO_DATA_PLANE: &str =
+    "podling does not carry traffic of Services yet; reach the Pod by its address or a hostPort";
 const NOT_ENFORCED: &str = "podling stores this object and does not enforce it yet";
 const NOT_PROVISIONED: &str = "podling stores this object and does not provision storage yet";
 
@@ -74,8 +75,14 @@ fn core_kinds() -> Vec<Kind> {
         &CREATE,
     );
     vec![
-        Kind::new(core("bindings", "Binding").verbs(&CREATE), Strategy { admission: Admission::Binding, ..PLAIN }),
-        Kind::new(core("configmaps", "ConfigMap").short(&["cm"]), Strategy { validate: rules::config_map, validate_update: rules::immutable_data, ..PLAIN }),
+        Kind::new(
+            core("bindings", "Binding").verbs(&CREATE),
+            Strategy { admission: Admission::Binding, ..PLAIN },
+        ),
+        Kind::new(
+            core("configmaps", "ConfigMap").short(&["cm"]),
+            Strategy { validate: rules::config_map, validate_update: rules::immutable_data, ..PLAIN },
+        ),
         Kind::new(
             core("endpoints", "Endpoints").short(&["ep"]),
             Strategy { default: plain_defaults::endpoints, warning: None, ..PLAIN },
@@ -103,7 +110,11 @@ fn core_kinds() -> Vec<Kind> {
             },
         ),
         Kind::new(
-            core("nodes", "Node").cluster().short(&["no"]).status().connect("proxy", "NodeProxyOptions", &PROXY),
+            core("nodes", "Node").cluster().short(&["no"]).status().connect(
+                "proxy",
+                "NodeProxyOptions",
+                &PROXY,
+            ),
             Strategy {
                 default: plain_defaults::node,
                 keeps_status: true,
@@ -131,11 +142,11 @@ fn core_kinds() -> Vec<Kind> {
                 ..PLAIN
             },
         ),
+        Kind::new(pods, Strategy { admission: Admission::Pod, selectable: POD_FIELDS, ..WITH_SPEC }),
         Kind::new(
-            pods,
-            Strategy { admission: Admission::Pod, selectable: POD_FIELDS, ..WITH_SPEC },
+            core("podtemplates", "PodTemplate"),
+            Strategy { default: workloads::pod_template, ..WITH_SPEC },
         ),
-        Kind::new(core("podtemplates", "PodTemplate"), Strategy { default: workloads::pod_template, ..WITH_SPEC }),
         Kind::new(
             core("replicationcontrollers", "ReplicationController")
                 .short(&["rc"])
@@ -149,7 +160,10 @@ fn core_kinds() -> Vec<Kind> {
                 ..WORKLOAD
             },
         ),
-        Kind::new(core("resourcequotas", "ResourceQuota").short(&["quota"]).status(), Strategy { warning: Some(NOT_ENFORCED), ..PLAIN }),
+        Kind::new(
+            core("resourcequotas", "ResourceQuota").short(&["quota"]).status(),
+            Strategy { warning: Some(NOT_ENFORCED), ..PLAIN },
+        ),
         Kind::new(
             core("secrets", "Secret"),
             Strategy {
@@ -162,11 +176,11 @@ fn core_kinds() -> Vec<Kind> {
         ),
         Kind::new(service_accounts, PLAIN),
         Kind::new(
-            core("services", "Service")
-                .short(&["svc"])
-                .categories(&["all"])
-                .status()
-                .connect("proxy", "ServiceProxyOptions", &PROXY),
+            core("services", "Service").short(&["svc"]).categories(&["all"]).status().connect(
+                "proxy",
+                "ServiceProxyOptions",
+                &PROXY,
+            ),
             Strategy {
                 names: Names::Label1035,
                 default: plain_defaults::service,
@@ -182,7 +196,8 @@ fn core_kinds() -> Vec<Kind> {
 
 /// `apps`, `batch`, `autoscaling` and `policy`.
 fn workload_kinds() -> Vec<Kind> {
-    let batch = |plural: &str, kind: &str| Resource::new("batch", "v1", plural, kind).status().categories(&["all"]);
+    let batch =
+        |plural: &str, kind: &str| Resource::new("batch", "v1", plural, kind).status().categories(&["all"]);
     let scaler = |version| {
         Resource::new("autoscaling", version, "horizontalpodautoscalers", "HorizontalPodAutoscaler")
             .short(&["hpa"])
@@ -192,7 +207,12 @@ fn workload_kinds() -> Vec<Kind> {
     vec![
         Kind::new(
             apps("deployments", "Deployment").short(&["deploy"]).categories(&["all"]).scale(),
-            Strategy { default: workloads::deployment, validate: rules::workload, validate_update: rules::selector_is_immutable, ..WORKLOAD },
+            Strategy {
+                default: workloads::deployment,
+                validate: rules::workload,
+                validate_update: rules::selector_is_immutable,
+                ..WORKLOAD
+            },
         ),
         Kind::new(
             apps("replicasets", "ReplicaSet").short(&["rs"]).categories(&["all"]).scale(),
@@ -206,11 +226,21 @@ fn workload_kinds() -> Vec<Kind> {
         ),
         Kind::new(
             apps("statefulsets", "StatefulSet").short(&["sts"]).categories(&["all"]).scale(),
-            Strategy { default: workloads::stateful_set, validate: rules::workload, validate_update: rules::stateful_set_update, ..WORKLOAD },
+            Strategy {
+                default: workloads::stateful_set,
+                validate: rules::workload,
+                validate_update: rules::stateful_set_update,
+                ..WORKLOAD
+            },
         ),
         Kind::new(
             apps("daemonsets", "DaemonSet").short(&["ds"]).categories(&["all"]),
-            Strategy { default: workloads::daemon_set, validate: rules::workload, validate_update: rules::selector_is_immutable, ..WORKLOAD },
+            Strategy {
+                default: workloads::daemon_set,
+                validate: rules::workload,
+                validate_update: rules::selector_is_immutable,
+                ..WORKLOAD
+            },
         ),
         Kind::new(
             Resource::new("apps", "v1", "controllerrevisions", "ControllerRevision"),
@@ -232,7 +262,9 @@ fn workload_kinds() -> Vec<Kind> {
         ),
         Kind::new(scaler("v2"), Strategy { default: workloads::autoscaler, ..WORKLOAD }),
         Kind::new(
-            Resource::new("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget").short(&["pdb"]).status(),
+            Resource::new("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+                .short(&["pdb"])
+                .status(),
             Strategy { validate: rules::disruption_budget, ..WITH_SPEC },
         ),
     ]
@@ -259,7 +291,10 @@ fn other_kinds() -> Vec<Kind> {
             networking("networkpolicies", "NetworkPolicy").short(&["netpol"]),
             Strategy { default: plain_defaults::network_policy, warning: Some(NOT_ENFORCED), ..WITH_SPEC },
         ),
-        Kind::new(rbac("roles", "Role"), Strategy { default: plain_defaults::role, admission: Admission::Role, ..RBAC }),
+        Kind::new(
+            rbac("roles", "Role"),
+            Strategy { default: plain_defaults::role, admission: Admission::Role, ..RBAC },
+        ),
         Kind::new(
             rbac("clusterroles", "ClusterRole").cluster(),
             Strategy { default: plain_defaults::role, admission: Admission::Role, ..RBAC },
@@ -286,14 +321,26 @@ fn other_kinds() -> Vec<Kind> {
         ),
         Kind::new(
             Resource::new("storage.k8s.io", "v1", "storageclasses", "StorageClass").cluster().short(&["sc"]),
-            Strategy { default: plain_defaults::storage_class, validate: rules::storage_class, validate_update: rules::storage_class_update, warning: Some(NOT_PROVISIONED), ..PLAIN },
+            Strategy {
+                default: plain_defaults::storage_class,
+                validate: rules::storage_class,
+                validate_update: rules::storage_class_update,
+                warning: Some(NOT_PROVISIONED),
+                ..PLAIN
+            },
         ),
         Kind::new(
             Resource::new("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass").cluster(),
-            Strategy { validate: rules::runtime_class, validate_update: rules::handler_is_immutable, ..PLAIN },
+            Strategy {
+                validate: rules::runtime_class,
+                validate_update: rules::handler_is_immutable,
+                ..PLAIN
+            },
         ),
         Kind::new(
-            Resource::new("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass").cluster().short(&["pc"]),
+            Resource::new("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass")
+                .cluster()
+                .short(&["pc"]),
             Strategy {
                 default: plain_defaults::priority_class,
                 validate: rules::priority_class,
@@ -312,11 +359,16 @@ fn other_kinds() -> Vec<Kind> {
             },
         ),
         Kind::new(
-            Resource::new("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition")
-                .cluster()
-                .short(&["crd", "crds"])
-                .categories(&["api-extensions"])
-                .status(),
+            Resource::new(
+                "apiextensions.k8s.io",
+                "v1",
+                "customresourcedefinitions",
+                "CustomResourceDefinition",
+            )
+            .cluster()
+            .short(&["crd", "crds"])
+            .categories(&["api-extensions"])
+            .status(),
             Strategy { admission: Admission::CustomResourceDefinition, ..WITH_SPEC },
         ),
     ]
@@ -324,9 +376,8 @@ fn other_kinds() -> Vec<Kind> {
 
 /// Kinds that are asked, not stored: reviews, and what is measured.
 fn asked_kinds() -> Vec<Kind> {
-    let authorization = |plural: &str, kind: &str| {
-        Resource::new("authorization.k8s.io", "v1", plural, kind).verbs(&CREATE)
-    };
+    let authorization =
+        |plural: &str, kind: &str| Resource::new("authorization.k8s.io", "v1", plural, kind).verbs(&CREATE);
     let authentication = |plural: &str, kind: &str| {
         Resource::new("authentication.k8s.io", "v1", plural, kind).cluster().verbs(&CREATE)
     };
@@ -335,8 +386,14 @@ fn asked_kinds() -> Vec<Kind> {
     let asked = |resource, admission| Kind::new(resource, Strategy { admission, ..PLAIN });
     vec![
         asked(authorization("localsubjectaccessreviews", "LocalSubjectAccessReview"), Admission::Review),
-        asked(authorization("selfsubjectaccessreviews", "SelfSubjectAccessReview").cluster(), Admission::Review),
-        asked(authorization("selfsubjectrulesreviews", "SelfSubjectRulesReview").cluster(), Admission::Review),
+        asked(
+            authorization("selfsubjectaccessreviews", "SelfSubjectAccessReview").cluster(),
+            Admission::Review,
+        ),
+        asked(
+            authorization("selfsubjectrulesreviews", "SelfSubjectRulesReview").cluster(),
+            Admission::Review,
+        ),
         asked(authorization("subjectaccessreviews", "SubjectAccessReview").cluster(), Admission::Review),
         asked(authentication("selfsubjectreviews", "SelfSubjectReview"), Admission::Review),
         asked(authentication("tokenreviews", "TokenReview"), Admission::Review),

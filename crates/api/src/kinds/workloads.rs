@@ -153,9 +153,13 @@ mod tests {
 
     #[test]
     fn a_deployment_rolls() {
-        let mut object = json!({"spec": {"template": {"spec": {"containers": [{"name": "a", "image": "b:1"}]}}}});
+        let mut object =
+            json!({"spec": {"template": {"spec": {"containers": [{"name": "a", "image": "b:1"}]}}}});
         deployment(&mut object);
-        assert_eq!(object["spec"]["strategy"], json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}}));
+        assert_eq!(
+            object["spec"]["strategy"],
+            json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}})
+        );
         assert_eq!(object["spec"]["template"]["spec"]["restartPolicy"], json!("Always"));
         let mut recreated = json!({"spec": {"strategy": {"type": "Recreate"}}});
         deployment(&mut recreated);
@@ -166,7 +170,10 @@ mod tests {
     fn a_job_selects_its_own_pods() {
         let mut object = json!({"metadata": {"name": "j", "uid": "u"}, "spec": {"template": {"spec": {"containers": []}}}});
         job(&mut object);
-        assert_eq!(object["spec"]["selector"], json!({"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}}));
+        assert_eq!(
+            object["spec"]["selector"],
+            json!({"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}})
+        );
         assert_eq!(object["spec"]["template"]["metadata"]["labels"]["job-name"], json!("j"));
         assert_eq!((&object["spec"]["completions"], &object["spec"]["parallelism"]), (&json!(1), &json!(1)));
     }

@@ -80,12 +80,14 @@ async fn claim(api: &Arc<Api>, call: &Call, mut object: Value) -> Result<Option<
         }
         return Ok(Some(object));
     }
-    let mut operations = vec![Operation::Create { key: Arc::clone(&key), value: storage::encode(&object).into() }];
+    let mut operations =
+        vec![Operation::Create { key: Arc::clone(&key), value: storage::encode(&object).into() }];
     operations.extend(also);
     match api.store.transaction(operations, durability(call)).await {
         Ok(committed) => {
             let made = committed.objects.into_iter().next().flatten();
-            let made = made.ok_or_else(|| Failure::internal("create an object", &"the store gave none back"))?;
+            let made =
+                made.ok_or_else(|| Failure::internal("create an object", &"the store gave none back"))?;
             let made = stored(&made.value, made.revision.get())?;
             admission::created(api, call, &made.object).await;
             Ok(Some(made.object))

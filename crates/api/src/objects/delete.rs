@@ -13,8 +13,8 @@ use crate::admission;
 use crate::api::Api;
 use crate::call::Call;
 use crate::fresh;
-use crate::kinds::Admission;
 use crate::kinds::fill::{child, child_list, text};
+use crate::kinds::{Admission, Kind};
 use crate::respond::Failure;
 use crate::storage;
 
@@ -56,6 +56,7 @@ pub(crate) enum Deleted {
 }
 
 /// What is to be done with an object that shall go.
+#[derive(Debug, PartialEq)]
 enum Step {
     Remove,
     Write(Value),
@@ -67,7 +68,10 @@ pub(super) fn is_ready_to_go(call: &Call, object: &Value) -> bool {
     let is_kept_by_spec = call.kind.has("finalize")
         && object.pointer("/spec/finalizers").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
     let grace = object.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(0);
-    metadata::is_ending(object) && metadata::finalizers(object).next().is_none() && !is_kept_by_spec && grace == 0
+    metadata::is_ending(object)
+        && metadata::finalizers(object).next().is_none()
+        && !is_kept_by_spec
+        && grace == 0
 }
 
 /// Ends the object of a key.
@@ -85,7 +89,7 @@ pub(crate) async fn delete(
         };
         check_preconditions(call, name, &found, options)?;
         admission::delete(api, call, &found.object).await?;
-        let step = decide(call, &found.object, options, Timestamp::now());
+        let step = decide(&call.kind, &found.object, options, Timestamp::now());
         if options.is_dry_run {
             return Ok(match step {
                 Step::Write(object) => Deleted::Begun(object),
@@ -104,9 +108,7 @@ pub(crate) async fn delete(
         };
         let mut operations = vec![operation];
         if is_end {
-            operations.extend(
-                admission::beside_update(api, call, &found.object, &found.object, true).await?,
-            );
+            operations.extend(admission::beside_update(api, call, &found.object, &found.object, true).await?);
         }
         match api.store.transaction(operations, Durability::Durable).await {
             Ok(_) if is_end => {
@@ -136,9 +138,9 @@ fn check_preconditions(
 ) -> Result<(), Failure> {
     let uid = metadata::uid(&found.object);
     let why = match (&options.uid, &options.resource_version) {
-        (Some(wanted), _) if wanted != uid => format!(
-            "Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}"
-        ),
+        (Some(wanted), _) if wanted != uid => {
+            format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid}")
+        }
         (_, Some(wanted)) if *wanted != found.revision.to_string() => format!(
             "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {}",
             found.revision
@@ -149,11 +151,11 @@ fn check_preconditions(
 }
 
 /// What has to be done, without doing it.
-fn decide(call: &Call, object: &Value, options: &DeleteOptions, now: Timestamp) -> Step {
-    let grace = grace_seconds(call, object, options);
+fn decide(kind: &Kind, object: &Value, options: &DeleteOptions, now: Timestamp) -> Step {
+    let grace = grace_seconds(kind, object, options);
     let mut new = object.clone();
     let finalizers_changed = set_finalizers(&mut new, options.propagation);
-    let is_kept_by_spec = call.kind.has("finalize")
+    let is_kept_by_spec = kind.has("finalize")
         && object.pointer("/spec/finalizers").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
     let is_kept = metadata::finalizers(&new).next().is_some() || is_kept_by_spec;
     if metadata::is_ending(object) {
@@ -175,10 +177,10 @@ fn decide(call: &Call, object: &Value, options: &DeleteOptions, now: Timestamp) 
         return Step::Remove;
     }
     set_end(&mut new, now + SignedDuration::from_secs(grace), grace);
-    if call.kind.strategy.counts_generation {
+    if kind.strategy.counts_generation {
         metadata::next_generation(&mut new);
     }
-    if call.kind.strategy.admission == Admission::Namespace {
+    if kind.strategy.admission == Admission::Namespace {
         child(&mut new, "status")["phase"] = json!("Terminating");
     }
     Step::Write(new)
@@ -191,8 +193,8 @@ fn set_end(object: &mut Value, at: Timestamp, grace: i64) {
 }
 
 /// Only Pods end gracefully, and only those that a node runs.
-fn grace_seconds(call: &Call, object: &Value, options: &DeleteOptions) -> i64 {
-    if call.kind.strategy.admission != Admission::Pod {
+fn grace_seconds(kind: &Kind, object: &Value, options: &DeleteOptions) -> i64 {
+    if kind.strategy.admission != Admission::Pod {
         return 0;
     }
     let phase = text(object, "/status/phase").unwrap_or_default();

@@ -133,8 +133,8 @@ impl Edit<'_> {
             }
             Ok(committed) => {
                 let written = committed.objects.into_iter().next().flatten();
-                let written =
-                    written.ok_or_else(|| Failure::internal("change an object", &"the store gave none back"))?;
+                let written = written
+                    .ok_or_else(|| Failure::internal("change an object", &"the store gave none back"))?;
                 let object = stored(&written.value, written.revision.get())?.object;
                 admission::updated(self.api, call, &object).await;
                 Ok(Some(Edited { object }))
@@ -150,15 +150,18 @@ impl Edit<'_> {
         if let Some(name) = text(new, "/metadata/name")
             && name != call.name()
         {
-            let message =
-                format!("the name of the object ({name}) does not match the name on the URL ({})", call.name());
+            let message = format!(
+                "the name of the object ({name}) does not match the name on the URL ({})",
+                call.name()
+            );
             return Err(Status::bad_request(message).into());
         }
         let (wanted, found) = (text(new, "/metadata/uid"), metadata::uid(&old.object));
         if let Some(wanted) = wanted
             && wanted != found
         {
-            let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}");
+            let why =
+                format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}");
             return Err(Status::conflict(&resource, call.name(), why).into());
         }
         match text(new, "/metadata/resourceVersion") {

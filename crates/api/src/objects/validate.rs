@@ -1,7 +1,7 @@
 //! All that is wrong with an object, in one answer: metadata, required fields, the kind's own rules, the Pod's in `model`.
 
 use apimachinery::field_error::FieldError;
-use apimachinery::meta::{self, Scope};
+use apimachinery::meta;
 use apimachinery::names::{self, NameRule};
 use apimachinery::status::{Cause, Reason, Status};
 use serde_json::Value;
@@ -55,8 +55,8 @@ pub(crate) fn changed(call: &Call, part: Part, new: &Value, old: &Value) -> Resu
 }
 
 fn of_itself(call: &Call, object: &Value) -> Vec<Cause> {
-    let scope = if call.kind.resource.is_namespaced() { Scope::Namespaced } else { Scope::Cluster };
-    let mut errors: Vec<FieldError> = meta::validate(object, scope, call.kind.strategy.names.rule());
+    let mut errors: Vec<FieldError> =
+        meta::validate(object, call.kind.resource.scope, call.kind.strategy.names.rule());
     let mut faults = Faults::default();
     (call.kind.strategy.validate)(object, &mut faults);
     errors.extend(faults.0);
@@ -74,7 +74,11 @@ pub(crate) fn answer(call: &Call, name: &str, mut causes: Vec<Cause>) -> Result<
     let mut seen = std::collections::HashSet::new();
     causes.retain(|cause| seen.insert((cause.field.clone(), cause.message.clone())));
     let text = |cause: &Cause| {
-        if cause.field.is_empty() { cause.message.clone() } else { format!("{}: {}", cause.field, cause.message) }
+        if cause.field.is_empty() {
+            cause.message.clone()
+        } else {
+            format!("{}: {}", cause.field, cause.message)
+        }
     };
     let texts: Vec<String> = causes.iter().map(text).collect();
     let all = if texts.len() == 1 { texts.concat() } else { format!("[{}]", texts.join(", ")) };

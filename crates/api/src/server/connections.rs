@@ -54,7 +54,10 @@ impl Connections {
     /// A place for one more. If there are too many, the one idle longest is told to go.
     pub(super) fn take(&self) -> Seat {
         if self.shared.lock().len() >= self.shared.most && !self.close_idlest() {
-            tracing::warn!(most = self.shared.most, "more connections than allowed, and all of them are busy");
+            tracing::warn!(
+                most = self.shared.most,
+                "more connections than allowed, and all of them are busy"
+            );
         }
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let evict = Arc::new(Notify::new());
