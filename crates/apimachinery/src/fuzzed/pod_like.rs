@@ -24,11 +24,8 @@ fn map(values: Schema, is_atomic: bool) -> Schema {
 
 fn object<const N: usize>(fields: [(&str, Schema); N]) -> Schema {
     let field = |(name, schema): (&str, Schema)| {
-        let retains_keys = name == "strategy";
-        (
-            name.to_owned(),
-            Field { schema: Arc::new(schema), is_required: false, retains_keys, is_replaced: false },
-        )
+        let (retains_keys, is_replaced) = (name == "strategy", name == "replaced");
+        (name.to_owned(), Field { schema: Arc::new(schema), is_required: false, retains_keys, is_replaced })
     };
     schema(Kind::Object(Object { fields: fields.into_iter().map(field).collect(), ..Object::default() }))
 }
@@ -92,6 +89,7 @@ fn spec() -> Schema {
             object([("type", text()), ("rollingUpdate", object([("maxSurge", schema(Kind::IntOrString))]))]),
         ),
         ("tolerations", atomic(object([("key", text()), ("operator", text())]))),
+        ("replaced", object([("a", text()), ("b", text())])),
         ("anything", schema(Kind::Any)),
     ])
 }

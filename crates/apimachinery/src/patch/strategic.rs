@@ -126,6 +126,14 @@ impl<'a> Merger<'a> {
         }
     }
 
+    /// Whether an object at that field is replaced as a whole.
+    fn is_replaced(&self, schema: Option<&'a Schema>, name: &str) -> bool {
+        match schema.map(|schema| &self.definitions.resolve(schema).kind) {
+            Some(Kind::Object(object)) => object.fields.get(name).is_some_and(|field| field.is_replaced),
+            _ => false,
+        }
+    }
+
     fn list_shape(&self, schema: Option<&'a Schema>, name: &str) -> Result<ListShape<'a>> {
         let schema = self.field(schema, name)?;
         let kind = schema.map(|schema| &self.definitions.resolve(schema).kind);
@@ -174,7 +182,7 @@ impl<'a> Merger<'a> {
         schema: Option<&'a Schema>,
     ) -> Result<()> {
         match (original.get_mut(&name), patch) {
-            (Some(Value::Object(fields)), Value::Object(patch)) => {
+            (Some(Value::Object(fields)), Value::Object(patch)) if !self.is_replaced(schema, &name) => {
                 let schema = self.field(schema, &name)?;
                 self.object(fields, patch, schema)
             }

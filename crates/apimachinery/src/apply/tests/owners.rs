@@ -163,3 +163,60 @@ fn owners_that_cannot_be_read_are_nobodys() {
     let new = update(&broken, "a", new, T1);
     assert_eq!(owners(&new), [("a Update".to_owned(), json!({"f:spec": {"f:replicas": {}}}))]);
 }
+
+/// A Deployment applied by one and scaled by another, with the schema that Kubernetes publishes.
+#[test]
+fn a_deployment_is_owned_as_in_a_cluster() {
+    let definitions = Definitions::builtin();
+    let schema = definitions.get("io.k8s.api.apps.v1.Deployment").expect("a Deployment");
+    let ownership = FieldOwnership::new(Some(schema), definitions);
+    let writer = |manager| Writer { manager, api_version: "apps/v1", subresource: "", now: T1 };
+    let config = |replicas: i64| {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "default"},
+            "spec": {
+                "replicas": replicas,
+                "selector": {"matchLabels": {"app": "web"}},
+                "template": {
+                    "metadata": {"labels": {"app": "web"}},
+                    "spec": {"containers": [{
+                        "name": "web", "image": "web:1", "ports": [{"containerPort": 80}],
+                        "resources": {"limits": {"cpu": "1"}},
+                        "env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+                    }]},
+                },
+            },
+        })
+    };
+    let made = ownership.apply(&json!({}), &config(1), &writer("ci"), Force::No).expect("a first apply");
+    assert_eq!(
+        owners(&made),
+        [(
+            "ci Apply".to_owned(),
+            json!({"f:spec": {
+                "f:replicas": {},
+                "f:selector": {},
+                "f:template": {
+                    "f:metadata": {"f:labels": {"f:app": {}}},
+                    "f:spec": {"f:containers": {"k:{\"name\":\"web\"}": {
+                        ".": {},
+                        "f:env": {"k:{\"name\":\"A\"}": {".": {}, "f:name": {}, "f:valueFrom": {"f:fieldRef": {}}}},
+                        "f:image": {}, "f:name": {},
+                        "f:ports": {"k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}}},
+                        "f:resources": {"f:limits": {"f:cpu": {}}},
+                    }}},
+                },
+            }})
+        )]
+    );
+    let mut scaled = made.clone();
+    scaled["spec"]["replicas"] = json!(5);
+    ownership.update(&made, &mut scaled, &writer("kubectl-scale"));
+    let error = ownership.apply(&scaled, &config(1), &writer("ci"), Force::No).expect_err("a conflict");
+    assert_eq!(
+        error.to_string(),
+        "Apply failed with 1 conflict: conflict with \"kubectl-scale\" using apps/v1: .spec.replicas"
+    );
+    let forced = ownership.apply(&scaled, &config(1), &writer("ci"), Force::Yes).expect("force");
+    assert_eq!(forced, made, "as if nobody had scaled it");
+}

@@ -208,6 +208,47 @@ fn where_anything_may_stand_mappings_are_merged() {
 }
 
 #[test]
+fn an_object_that_is_replaced_is_not_merged() {
+    check([(
+        json!({"spec": {"replaced": {"a": "1", "b": "2"}}}),
+        json!({"spec": {"replaced": {"a": "3"}}}),
+        json!({"spec": {"replaced": {"a": "3"}}}),
+    )]);
+}
+
+/// What `kubectl apply` sends after an edit of an image, a port and a toleration of a Deployment.
+#[test]
+fn a_patch_of_kubectl_apply_on_a_deployment() {
+    let definitions = crate::schema::Definitions::builtin();
+    let schema = definitions.get("io.k8s.api.apps.v1.Deployment").expect("a Deployment");
+    let container = |image: &str, ports: Value| json!({"name": "web", "image": image, "ports": ports});
+    let sidecar = json!({"name": "proxy", "image": "proxy:1"});
+    let object = json!({"spec": {"replicas": 3, "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}, "template": {"spec": {
+        "containers": [container("web:1", json!([{"containerPort": 80, "protocol": "TCP"}])), sidecar],
+        "tolerations": [{"key": "a"}], "volumes": [{"name": "v", "emptyDir": {}}],
+    }}}});
+    let patch = json!({"spec": {
+        "strategy": {"$retainKeys": ["type"], "type": "Recreate"},
+        "template": {"spec": {
+            "$setElementOrder/containers": [{"name": "web"}],
+            "$setElementOrder/volumes": [{"name": "v"}],
+            "containers": [{
+                "$setElementOrder/ports": [{"containerPort": 8080}], "image": "web:2", "name": "web",
+                "ports": [{"containerPort": 8080}, {"$patch": "delete", "containerPort": 80}],
+            }],
+            "tolerations": [{"key": "b"}],
+            "volumes": [{"$retainKeys": ["hostPath", "name"], "emptyDir": null, "hostPath": {"path": "/x"}, "name": "v"}],
+        }},
+    }});
+    let made = apply_strategic_merge_patch(&object, patch.to_string().as_bytes(), schema, definitions);
+    let expected = json!({"spec": {"replicas": 3, "strategy": {"type": "Recreate"}, "template": {"spec": {
+        "containers": [container("web:2", json!([{"containerPort": 8080}])), {"name": "proxy", "image": "proxy:1"}],
+        "tolerations": [{"key": "b"}], "volumes": [{"name": "v", "hostPath": {"path": "/x"}}],
+    }}}});
+    assert_eq!(made, Ok(expected));
+}
+
+#[test]
 fn broken_patches_are_refused_in_kubernetes_words() {
     let object = json!({
         "metadata": {"finalizers": ["a"], "labels": {"a": "b"}},
