@@ -83,21 +83,13 @@ const VIEW: &[Row] = &[
     (READ, "autoscaling", &["horizontalpodautoscalers", "horizontalpodautoscalers/status"]),
     (READ, "batch", &["jobs", "cronjobs", "cronjobs/status", "jobs/status"]),
     (READ, "policy", &["poddisruptionbudgets", "poddisruptionbudgets/status"]),
-    (
-        READ,
-        "networking.k8s.io",
-        &["networkpolicies", "ingresses", "ingresses/status"],
-    ),
+    (READ, "networking.k8s.io", &["networkpolicies", "ingresses", "ingresses/status"]),
     // system:aggregated-metrics-reader of metrics-server.
     (READ, "metrics.k8s.io", &["pods", "nodes"]),
 ];
 
 const EDIT: &[Row] = &[
-    (
-        READ,
-        "",
-        &["pods/attach", "pods/proxy", "pods/exec", "pods/portforward", "secrets", "services/proxy"],
-    ),
+    (READ, "", &["pods/attach", "pods/proxy", "pods/exec", "pods/portforward", "secrets", "services/proxy"]),
     (&["impersonate"], "", &["serviceaccounts"]),
     (WRITE, "", &["pods", "pods/attach", "pods/proxy", "pods/exec", "pods/portforward"]),
     (&["create"], "", &["pods/eviction"]),
@@ -185,7 +177,11 @@ const CONTROLLERS: &[Row] = &[
     (&["update", "patch", "delete", "deletecollection"], "*", &["*"]),
     (&["create", "patch", "update"], "", &["events"]),
     (&["create", "patch", "update"], "events.k8s.io", &["events"]),
-    (&["create"], "", &["endpoints", "configmaps", "secrets", "serviceaccounts", "serviceaccounts/token", "pods"]),
+    (
+        &["create"],
+        "",
+        &["endpoints", "configmaps", "secrets", "serviceaccounts", "serviceaccounts/token", "pods"],
+    ),
     (&["create"], "discovery.k8s.io", &["endpointslices"]),
     (&["create"], COORDINATION, &["leases"]),
     (&["create"], "apps", &["controllerrevisions", "replicasets"]),
@@ -234,10 +230,13 @@ pub fn cluster_roles() -> Vec<Value> {
         labelled("system:aggregate-to-admin", Some("admin"), rules(ADMIN)),
         labelled("system:aggregate-to-edit", Some("edit"), rules(EDIT)),
         labelled("system:aggregate-to-view", Some("view"), rules(VIEW)),
-        role("cluster-admin", json!([
-            {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
-            {"nonResourceURLs": ["*"], "verbs": ["*"]},
-        ])),
+        role(
+            "cluster-admin",
+            json!([
+                {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
+                {"nonResourceURLs": ["*"], "verbs": ["*"]},
+            ]),
+        ),
         role("system:auth-delegator", rules(AUTH_DELEGATOR)),
         role("system:basic-user", rules(BASIC_USER)),
         role("system:discovery", paths(DISCOVERY_PATHS)),

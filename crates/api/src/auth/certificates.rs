@@ -162,7 +162,8 @@ impl Certificates {
         })?;
         let authority = Authority::ensure(directory, now)?;
         let server = authority.ensure_server(&directory.join("apiserver.pem"), &server_names(&names), now)?;
-        let admin = authority.ensure_client(&directory.join("admin.pem"), "kubernetes-admin", User::MASTERS, now)?;
+        let admin =
+            authority.ensure_client(&directory.join("admin.pem"), "kubernetes-admin", User::MASTERS, now)?;
         let node_name = format!("system:node:{}", names.node);
         let node =
             authority.ensure_client(&directory.join("node.pem"), &node_name, super::bootstrap::NODES, now)?;
@@ -238,7 +239,10 @@ pub async fn keep_renewed(
         match certificates.renew(Timestamp::now()) {
             Ok(()) => renewed(&certificates),
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "certificates could not be renewed");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "certificates could not be renewed"
+                );
                 drop(certificates);
                 // A third of their life is left; a full disk may be made free until then.
                 tokio::time::sleep(LONGEST_SLEEP / 24).await;

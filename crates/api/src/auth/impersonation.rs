@@ -60,8 +60,9 @@ fn wanted(headers: &HeaderMap) -> Result<Option<User>, Status> {
 
 /// What has to be allowed, each by itself.
 fn questions(wanted: &User) -> Vec<Attributes> {
-    let ask =
-        |group, resource, namespace, name| Attributes::resource("impersonate", group, resource, namespace, name);
+    let ask = |group, resource, namespace, name| {
+        Attributes::resource("impersonate", group, resource, namespace, name)
+    };
     let mut questions = vec![match service_account(&wanted.name) {
         Some((namespace, name)) => ask("", "serviceaccounts", namespace, name),
         None => ask("", "users", "", &wanted.name),
@@ -201,12 +202,19 @@ mod tests {
             answer.err().map(|status| status.message)
         };
         let jane = ("impersonate-user", "jane");
-        assert_eq!(refused(&[jane, ("impersonate-group", "developers"), ("impersonate-extra-scopes", "x")]), None);
+        assert_eq!(
+            refused(&[jane, ("impersonate-group", "developers"), ("impersonate-extra-scopes", "x")]),
+            None
+        );
         assert_eq!(
             refused(&[("impersonate-user", "joe")]).unwrap(),
             r#"users "joe" is forbidden: User "me" cannot impersonate resource "users" in API group "" at the cluster scope"#
         );
-        assert!(refused(&[jane, ("impersonate-group", "system:masters")]).unwrap().starts_with("groups \"system:masters\""));
+        assert!(
+            refused(&[jane, ("impersonate-group", "system:masters")])
+                .unwrap()
+                .starts_with("groups \"system:masters\"")
+        );
         assert!(refused(&[jane, ("impersonate-extra-other", "x")]).unwrap().contains("userextras/other"));
         assert!(refused(&[jane, ("impersonate-uid", "1")]).unwrap().contains("uids"));
         let account = [("impersonate-user", "system:serviceaccount:ns:a")];

@@ -80,13 +80,14 @@ impl Policy {
         }
         let mut errors = Vec::new();
         let namespace = attributes.namespace();
-        let decision = self.grants(user, namespace, &mut errors).find_map(|grant| {
-            grant.rules.iter().any(|rule| rule.allows(attributes)).then(|| grant.why())
-        });
+        let decision = self
+            .grants(user, namespace, &mut errors)
+            .find_map(|grant| grant.rules.iter().any(|rule| rule.allows(attributes)).then(|| grant.why()));
         match decision {
             Some(why) => Decision::Allowed { why },
             None => {
-                let why = if errors.is_empty() { String::new() } else { format!("RBAC: {}", aggregate(&errors)) };
+                let why =
+                    if errors.is_empty() { String::new() } else { format!("RBAC: {}", aggregate(&errors)) };
                 Decision::Denied { why }
             }
         }

@@ -37,6 +37,9 @@ impl Authority {
             if now >= pair.ends_at {
                 return Err(CertificateError::Expired { path, at: pair.ends_at });
             }
+            if now >= pair.due_at() {
+                tracing::warn!(path = %path.display(), ends_at = %pair.ends_at, "the authority is old; plan for a new one");
+            }
             return Ok(Self { pair });
         }
         if ["apiserver.pem", "admin.pem", "node.pem"].iter().any(|name| directory.join(name).exists()) {
@@ -75,7 +78,12 @@ impl Authority {
         self.ensure_pair(path, &Wanted { common_name, organization, names: &[], usage }, now)
     }
 
-    fn ensure_pair(&self, path: &Path, wanted: &Wanted<'_>, now: Timestamp) -> Result<Pair, CertificateError> {
+    fn ensure_pair(
+        &self,
+        path: &Path,
+        wanted: &Wanted<'_>,
+        now: Timestamp,
+    ) -> Result<Pair, CertificateError> {
         if let Some(pair) = Pair::read(path)? {
             if !self.has_signed(&pair) {
                 return Err(CertificateError::Stranger { path: path.to_owned() });
@@ -100,8 +108,7 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![wanted.usage.clone()];
         params.use_authority_key_identifier_extension = true;
-        let issuer =
-            Issuer::from_ca_cert_der(&self.pair.certificate, &self.pair.key).map_err(make)?;
+        let issuer = Issuer::from_ca_cert_der(&self.pair.certificate, &self.pair.key).map_err(make)?;
         let key = KeyPair::generate().map_err(make)?;
         let certificate = params.signed_by(&key, &issuer).map_err(make)?;
         Pair::write(path, &certificate, &key)
@@ -119,7 +126,12 @@ fn params_of(wanted: &Wanted<'_>, now: Timestamp) -> CertificateParams {
     params(wanted.common_name, wanted.organization, now, LIFE)
 }
 
-fn params(common_name: &str, organization: &str, now: Timestamp, life: jiff::SignedDuration) -> CertificateParams {
+fn params(
+    common_name: &str,
+    organization: &str,
+    now: Timestamp,
+    life: jiff::SignedDuration,
+) -> CertificateParams {
     let mut params = CertificateParams::default();
     let mut name = DistinguishedName::new();
     if !organization.is_empty() {

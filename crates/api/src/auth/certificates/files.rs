@@ -124,6 +124,9 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
 impl std::fmt::Debug for Pair {
     /// Without the key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pair").field("path", &self.path).field("ends_at", &self.ends_at).finish_non_exhaustive()
+        f.debug_struct("Pair")
+            .field("path", &self.path)
+            .field("ends_at", &self.ends_at)
+            .finish_non_exhaustive()
     }
 }

@@ -34,7 +34,8 @@ impl ResolvesServerCert for Shown {
 }
 
 fn certified(pair: &Pair) -> Result<CertifiedKey, Error> {
-    let key = PrivateKeyDer::try_from(pair.key.serialize_der()).map_err(|text| Error::General(text.to_owned()))?;
+    let key =
+        PrivateKeyDer::try_from(pair.key.serialize_der()).map_err(|text| Error::General(text.to_owned()))?;
     let key = default_provider().key_provider.load_private_key(key)?;
     Ok(CertifiedKey::new(vec![pair.certificate.clone()], key))
 }

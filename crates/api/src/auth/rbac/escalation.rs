@@ -119,9 +119,12 @@ fn covers(owned: &Rule, part: &Rule) -> bool {
     let names = owned.resource_names.is_empty()
         || (!part.resource_names.is_empty()
             && part.resource_names.iter().all(|name| owned.resource_names.contains(name)));
-    let urls =
-        part.non_resource_urls.iter().all(|url| owned.non_resource_urls.iter().any(|rule| is_path(rule, url)));
-    let resources = part.resources.iter().all(|one| owned.resources.iter().any(|other| is_within(one, other)));
+    let urls = part
+        .non_resource_urls
+        .iter()
+        .all(|url| owned.non_resource_urls.iter().any(|rule| is_path(rule, url)));
+    let resources =
+        part.resources.iter().all(|one| owned.resources.iter().any(|other| is_within(one, other)));
     has(&owned.verbs, &part.verbs) && has(&owned.api_groups, &part.api_groups) && resources && names && urls
 }
 

@@ -184,7 +184,13 @@ impl Role {
             .map_err(|error| ParseError::Selector { name: name.clone(), why: error.to_string() })?;
         let labels = object["metadata"]["labels"].as_object().into_iter().flatten();
         let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
-        Ok(Role { name, namespace, labels: labels.collect(), rules: form.rules.unwrap_or_default(), selectors })
+        Ok(Role {
+            name,
+            namespace,
+            labels: labels.collect(),
+            rules: form.rules.unwrap_or_default(),
+            selectors,
+        })
     }
 }
 

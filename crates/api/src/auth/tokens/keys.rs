@@ -77,7 +77,10 @@ impl Keys {
             let signing = Key::make(&path(directory, 1))?;
             return Ok(Self { directory: directory.to_owned(), older: Vec::new(), signing });
         };
-        let older = numbers.into_iter().map(|number| Key::read(&path(directory, number))).collect::<Result<_, _>>()?;
+        let older = numbers
+            .into_iter()
+            .map(|number| Key::read(&path(directory, number)))
+            .collect::<Result<_, _>>()?;
         let signing = Key::read(&path(directory, newest))?;
         Ok(Self { directory: directory.to_owned(), older, signing })
     }
@@ -121,10 +124,14 @@ fn number(name: &str) -> Option<u32> {
 
 impl Key {
     fn make(path: &Path) -> Result<Self, KeyError> {
-        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(|_| KeyError::Make)?;
+        let pair =
+            rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(|_| KeyError::Make)?;
         let key = Key::of(&pair).ok_or(KeyError::Make)?;
-        pem_file::replace(path, &pair.serialize_pem())
-            .map_err(|source| KeyError::Io { attempt: "writing", path: path.to_owned(), source })?;
+        pem_file::replace(path, &pair.serialize_pem()).map_err(|source| KeyError::Io {
+            attempt: "writing",
+            path: path.to_owned(),
+            source,
+        })?;
         Ok(key)
     }
 
@@ -142,8 +149,8 @@ impl Key {
     fn of(pair: &rcgen::KeyPair) -> Option<Self> {
         let id = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, &pair.subject_public_key_info()));
         let random = SystemRandom::new();
-        let pair =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pair.serialized_der(), &random).ok()?;
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pair.serialized_der(), &random)
+            .ok()?;
         Some(Key { id, pair })
     }
 
