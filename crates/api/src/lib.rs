@@ -7,6 +7,7 @@
 
 mod admission;
 mod api;
+pub mod auth;
 mod body;
 mod bootstrap;
 mod call;
