@@ -6,6 +6,8 @@ pub mod decode;
 pub mod discovery;
 pub mod field_error;
 pub mod group;
+pub mod openapi;
 pub mod resource;
 pub mod schema;
 pub mod status;
+pub mod table;
