@@ -474,7 +474,7 @@ mod tests {
         }});
         let bytes = to_protobuf(&document);
         // swagger = 1, info = 2 {1, 2}, paths = 8, definitions = 9.
-        assert_eq!(&bytes[..13], b"\x0a\x032.0\x12\x06\x0a\x01K\x12\x01");
+        assert_eq!(&bytes[..13], b"\x0a\x032.0\x12\x06\x0a\x01K\x12\x01v");
         let read = Document::decode(bytes.as_slice()).unwrap();
         let schema = read.definitions.unwrap().additional_properties[0].value.clone().unwrap();
         assert_eq!(schema.kind.unwrap().value, ["object"]);

@@ -261,8 +261,8 @@ fn nodes_volumes_and_the_rest() {
             json!({"metadata": meta("q"), "status": {"hard": {"requests.cpu": "1", "limits.cpu": "2", "count/pods": "4"}, "used": {"requests.cpu": "500m"}}}),
         ],
         expect![[r#"
-            NAME   REQUEST                                   LIMIT             AGE
-            q      count/pods: 0/4, requests.cpu: 500m/1     limits.cpu: 0/2   5m
+            NAME   REQUEST                                 LIMIT             AGE
+            q      count/pods: 0/4, requests.cpu: 500m/1   limits.cpu: 0/2   5m
         "#]],
     );
     check(
