@@ -26,10 +26,12 @@ use serde_json::Value;
 
 use crate::resource::Resource;
 
-/// The content type of `/openapi/v2` as protobuf.
-pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
-/// The content type of `/openapi/v3/...` as protobuf, which is not served; clients take JSON instead.
-pub const V3_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
+/// What clients ask for when they want `/openapi/v2` as protobuf. The first is what kubectl sends; an `@` may not stand
+/// there, so the answer always says the second ([`V2_PROTOBUF`]), as kube-apiserver's does.
+pub const V2_PROTOBUF_ACCEPTED: [&str; 2] =
+    ["application/com.github.proto-openapi.spec.v2@v1.0+protobuf", V2_PROTOBUF];
+/// The content type of `/openapi/v2` as protobuf: Go's parser refuses the one that it was asked for.
+pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// A resource and, when a CustomResourceDefinition brings it, its `openAPIV3Schema`.
 #[derive(Debug, Clone, Copy)]

@@ -174,9 +174,9 @@ pub(super) fn paths(resource: &Resource) -> Vec<Path> {
 fn tag(group: &str, version: &str) -> (String, String) {
     let group = if group.is_empty() { "core" } else { group.strip_suffix(".k8s.io").unwrap_or(group) };
     let words: Vec<String> = group.split('.').map(capital).collect();
-    let camel = words.concat();
-    let lower = format!("{}{}", camel[..1].to_ascii_lowercase(), &camel[1..]);
-    (format!("{lower}_{version}"), format!("{camel}{}", capital(version)))
+    let first = group.split('.').next().unwrap_or_default();
+    let lower = format!("{first}{}", words[1..].concat());
+    (format!("{lower}_{version}"), format!("{}{}", words.concat(), capital(version)))
 }
 
 fn capital(word: &str) -> String {

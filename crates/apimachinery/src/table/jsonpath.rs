@@ -200,4 +200,13 @@ mod tests {
             assert!(JsonPath::parse(path).is_err(), "{path}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(path in "[.a@?()=!'\"\\[\\]*0-9\\\\é-]{0,24}") {
+            if let Ok(path) = JsonPath::parse(&path) {
+                path.first(&json!({"a": [{"a": 1}, null]}));
+            }
+        }
+    }
 }

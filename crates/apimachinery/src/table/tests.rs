@@ -49,29 +49,25 @@ fn meta(name: &str) -> Value {
     json!({"name": name, "creationTimestamp": "2026-11-29T11:55:00Z"})
 }
 
+fn pod(name: &str, init: usize, status: Value) -> Value {
+    let init: Vec<Value> = (0..init).map(|index| json!({"name": format!("i{index}")})).collect();
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": meta(name),
+        "spec": {"nodeName": "n", "initContainers": init, "containers": [{"name": "a"}, {"name": "b"}]}, "status": status})
+}
+
+fn running() -> Value {
+    json!({"name": "a", "ready": true, "state": {"running": {}}})
+}
+
 #[test]
 fn pods_say_what_their_containers_do() {
-    let pod = |name: &str, init: usize, status: Value| {
-        let init: Vec<Value> = (0..init).map(|index| json!({"name": format!("i{index}")})).collect();
-        json!({"apiVersion": "v1", "kind": "Pod", "metadata": meta(name),
-            "spec": {"nodeName": "n", "initContainers": init, "containers": [{"name": "a"}, {"name": "b"}]}, "status": status})
-    };
-    let running = json!({"name": "a", "ready": true, "state": {"running": {}}});
-    let mut deleted = pod(
-        "deleted",
-        0,
-        json!({"phase": "Running", "containerStatuses": [running.clone(), running.clone()]}),
-    );
+    let again = json!({"name": "b", "ready": true, "restartCount": 2, "state": {"running": {}},
+        "lastState": {"terminated": {"finishedAt": "2026-11-29T11:58:00Z"}}});
+    let crash = json!({"name": "a", "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}});
+    let done = json!({"name": "a", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}});
+    let mut deleted =
+        pod("deleted", 0, json!({"phase": "Running", "containerStatuses": [running(), running()]}));
     deleted["metadata"]["deletionTimestamp"] = json!(NOW);
-    let mut sidecar = pod(
-        "sidecar",
-        2,
-        json!({"phase": "Pending", "podIP": "10.0.0.1",
-        "initContainerStatuses": [
-            {"name": "i0", "ready": true, "started": true, "restartCount": 0, "state": {"running": {}}},
-            {"name": "i1", "state": {"running": {}}}]}),
-    );
-    sidecar["spec"]["initContainers"][0]["restartPolicy"] = json!("Always");
     check(
         "",
         "Pod",
@@ -80,49 +76,61 @@ fn pods_say_what_their_containers_do() {
             pod(
                 "running",
                 0,
-                json!({"phase": "Running", "podIPs": [{"ip": "10.0.0.2"}],
-                "containerStatuses": [running, {"name": "b", "ready": true, "restartCount": 2, "state": {"running": {}},
-                    "lastState": {"terminated": {"finishedAt": "2026-11-29T11:58:00Z"}}}]}),
+                json!({"phase": "Running", "podIPs": [{"ip": "10.0.0.2"}], "containerStatuses": [running(), again]}),
             ),
-            pod(
-                "crash",
-                0,
-                json!({"phase": "Running", "containerStatuses": [
-                {"name": "a", "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}),
-            ),
-            pod(
-                "init",
-                2,
-                json!({"phase": "Pending", "initContainerStatuses": [
-                {"name": "i0", "state": {"terminated": {"exitCode": 0}}}, {"name": "i1", "state": {"running": {}}}]}),
-            ),
-            pod(
-                "initfail",
-                1,
-                json!({"phase": "Failed", "initContainerStatuses": [
-                {"name": "i0", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}]}),
-            ),
-            pod(
-                "done",
-                0,
-                json!({"phase": "Succeeded", "containerStatuses": [
-                {"name": "a", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}]}),
-            ),
+            pod("crash", 0, json!({"phase": "Running", "containerStatuses": [crash]})),
+            pod("done", 0, json!({"phase": "Succeeded", "containerStatuses": [done.clone()]})),
+            pod("half", 0, json!({"phase": "Running", "containerStatuses": [running(), done]})),
             pod("evicted", 0, json!({"phase": "Failed", "reason": "Evicted"})),
             deleted,
+        ],
+        expect![[r#"
+            NAME      READY   STATUS             RESTARTS     AGE   IP         NODE   NOMINATED-NODE   READINESS-GATES
+            pending   0/2     Pending            0            5m    <none>     n      <none>           <none>
+            running   2/2     Running            2 (2m ago)   5m    10.0.0.2   n      <none>           <none>
+            crash     0/2     CrashLoopBackOff   3            5m    <none>     n      <none>           <none>
+            done      0/2     Completed          0            5m    <none>     n      <none>           <none>
+            half      1/2     NotReady           0            5m    <none>     n      <none>           <none>
+            evicted   0/2     Evicted            0            5m    <none>     n      <none>           <none>
+            deleted   2/2     Terminating        0            5m    <none>     n      <none>           <none>
+        "#]],
+    );
+}
+
+#[test]
+fn pods_say_how_far_their_init_containers_are() {
+    let ended = |code: i32, reason: &str| json!({"terminated": {"exitCode": code, "reason": reason}});
+    let init = |name: &str, states: Vec<Value>| {
+        let count = states.len();
+        pod(name, count, json!({"phase": "Pending", "initContainerStatuses": states}))
+    };
+    let busy = json!({"name": "i1", "state": {"running": {}}});
+    let mut sidecar = init(
+        "sidecar",
+        vec![json!({"name": "i0", "ready": true, "started": true, "state": {"running": {}}}), busy.clone()],
+    );
+    sidecar["spec"]["initContainers"][0]["restartPolicy"] = json!("Always");
+    sidecar["status"]["podIP"] = json!("10.0.0.1");
+    check(
+        "",
+        "Pod",
+        &[
+            init("second", vec![json!({"name": "i0", "state": ended(0, "Completed")}), busy]),
+            init("failed", vec![json!({"name": "i0", "state": ended(1, "Error")})]),
+            init(
+                "signal",
+                vec![json!({"name": "i0", "state": {"terminated": {"exitCode": 137, "signal": 9}}})],
+            ),
+            init("pull", vec![json!({"name": "i0", "state": {"waiting": {"reason": "ErrImagePull"}}})]),
             sidecar,
         ],
         expect![[r#"
-            NAME       READY   STATUS             RESTARTS     AGE   IP         NODE   NOMINATED-NODE   READINESS-GATES
-            pending    0/2     Pending            0            5m    <none>     n      <none>           <none>
-            running    2/2     Running            2 (2m ago)   5m    10.0.0.2   n      <none>           <none>
-            crash      0/2     CrashLoopBackOff   3            5m    <none>     n      <none>           <none>
-            init       0/2     Init:1/2           0            5m    <none>     n      <none>           <none>
-            initfail   0/2     Init:Error         0            5m    <none>     n      <none>           <none>
-            done       0/2     Completed          0            5m    <none>     n      <none>           <none>
-            evicted    0/2     Evicted            0            5m    <none>     n      <none>           <none>
-            deleted    2/2     Terminating        0            5m    <none>     n      <none>           <none>
-            sidecar    1/3     Init:1/2           0            5m    10.0.0.1   n      <none>           <none>
+            NAME      READY   STATUS              RESTARTS   AGE   IP         NODE   NOMINATED-NODE   READINESS-GATES
+            second    0/2     Init:1/2            0          5m    <none>     n      <none>           <none>
+            failed    0/2     Init:Error          0          5m    <none>     n      <none>           <none>
+            signal    0/2     Init:Signal:9       0          5m    <none>     n      <none>           <none>
+            pull      0/2     Init:ErrImagePull   0          5m    <none>     n      <none>           <none>
+            sidecar   1/3     Init:1/2            0          5m    10.0.0.1   n      <none>           <none>
         "#]],
     );
 }
