@@ -43,11 +43,14 @@ pub struct Column {
     pub description: &'static str,
 }
 
+/// Makes the cells of an object.
+type Cells = fn(&View<'_>) -> Vec<Value>;
+
 /// How the objects of a kind are printed.
 #[derive(Clone, Copy)]
 struct Printer {
     columns: &'static [Column],
-    cells: fn(&View<'_>) -> Vec<Value>,
+    cells: Cells,
 }
 
 /// What of an object stands beside its cells, `includeObject`.

@@ -114,7 +114,7 @@ struct Parameter {
 #[derive(Clone, PartialEq, Oneof)]
 enum ParameterKind {
     #[prost(message, tag = "1")]
-    Body(BodyParameter),
+    Body(Box<BodyParameter>),
     #[prost(message, tag = "2")]
     Other(NonBodyParameter),
 }
@@ -403,7 +403,7 @@ fn parameter(value: &Value) -> Parameter {
     let kind = match place.as_str() {
         "body" => {
             let schema = value.get("schema").map(schema);
-            ParameterKind::Body(BodyParameter { name, place, required, schema })
+            ParameterKind::Body(Box::new(BodyParameter { name, place, required, schema }))
         }
         "path" => {
             let path = PathParameter { required, place, description, name, kind, unique_items };

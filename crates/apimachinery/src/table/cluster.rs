@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::view::View;
-use super::{AGE, Column, NAME, Printer, age};
+use super::{AGE, Cells, Column, NAME, Printer, age};
 
 pub(super) fn printer(group: &str, kind: &str) -> Option<Printer> {
-    let (columns, cells): (&'static [Column], fn(&View<'_>) -> Vec<Value>) = match (group, kind) {
+    let (columns, cells): (&'static [Column], Cells) = match (group, kind) {
         ("", "Node") => (NODES, node),
         ("", "Namespace") => {
             (NAMESPACES, |object| vec![object.name(), json!(object.text("/status/phase")), object.age()])

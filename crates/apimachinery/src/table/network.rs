@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use super::view::{View, first_of};
-use super::{AGE, Column, NAME, Printer};
+use super::{AGE, Cells, Column, NAME, Printer};
 
 pub(super) fn printer(group: &str, kind: &str) -> Option<Printer> {
-    let (columns, cells): (&'static [Column], fn(&View<'_>) -> Vec<Value>) = match (group, kind) {
+    let (columns, cells): (&'static [Column], Cells) = match (group, kind) {
         ("", "Service") => (SERVICES, service),
         ("", "Endpoints") => (ENDPOINTS, endpoints),
         ("discovery.k8s.io", "EndpointSlice") => (SLICES, slice),

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::age::human_duration;
 use super::view::View;
-use super::{AGE, CREATED_AT, Column, NAME, Printer};
+use super::{AGE, CREATED_AT, Cells, Column, NAME, Printer};
 
 pub(super) fn printer(group: &str, kind: &str) -> Option<Printer> {
-    let (columns, cells): (&'static [Column], fn(&View<'_>) -> Vec<Value>) = match (group, kind) {
+    let (columns, cells): (&'static [Column], Cells) = match (group, kind) {
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => {
             (ROLES, |object| vec![object.name(), object.cell("/metadata/creationTimestamp")])
         }

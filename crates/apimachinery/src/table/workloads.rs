@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::age::human_duration;
 use super::view::View;
-use super::{AGE, Column, NAME, Printer};
+use super::{AGE, Cells, Column, NAME, Printer};
 
 pub(super) fn printer(group: &str, kind: &str) -> Option<Printer> {
-    let (columns, cells): (&'static [Column], fn(&View<'_>) -> Vec<Value>) = match (group, kind) {
+    let (columns, cells): (&'static [Column], Cells) = match (group, kind) {
         ("", "ReplicationController") => (REPLICAS, replication_controller),
         ("apps", "ReplicaSet") => (REPLICAS, replica_set),
         ("apps", "Deployment") => (DEPLOYMENTS, deployment),
