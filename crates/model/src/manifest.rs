@@ -14,7 +14,6 @@
 
 mod document;
 mod honoured;
-mod names;
 mod node;
 mod plain;
 mod positions;
