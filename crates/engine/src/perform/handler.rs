@@ -4,10 +4,9 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use container::{ExecRequest, ExecStdio, ExecStreams, Key, Shim};
+use container::{ExecRequest, ExecStdio, ExecStreams};
 use lifecycle::{Failure, Reason};
 use model::pod::{Handler, PortRef};
 use tokio::io::AsyncReadExt;
@@ -16,10 +15,10 @@ use tokio::net::unix::pipe;
 
 use super::{chain, failed};
 use crate::answer::{Answer, LIMIT_BYTES, authority, within};
+use crate::grpc_probe;
 use crate::http_probe::{self, Purpose};
-use crate::pod::{PodContext, key};
+use crate::pod::{PodContext, RunningExec, key, new_key};
 use crate::spec::exec_process;
-use crate::{clock, grpc_probe};
 
 /// How long a gRPC hook may take; the manifest's reader lets none through.
 const HOOK_GRPC_TIMEOUT: Duration = Duration::from_secs(1);
@@ -114,10 +113,7 @@ async fn run_command(
     attempt: u32,
     command: &[String],
 ) -> Result<Answer, Failure> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    // Never the key of an earlier daemon's exec, which the shim would answer with what that one did.
-    let exec_key: Key =
-        format!("exec:{}:{}", clock::now().boot_nanos, COUNTER.fetch_add(1, Ordering::Relaxed));
+    let exec_key = new_key("exec");
     let process = context.prepared().processes.get(container).cloned();
     let (Some(shim), Some(process)) = (context.running_shim(), process) else {
         return Err(probe_error(format!("container {container} is not running")));
@@ -131,10 +127,10 @@ async fn run_command(
         process: exec_process(&process, command.to_vec(), false),
         stdio: ExecStdio::Descriptors { stdin: None, stdout: Some(stdout), stderr: Some(stderr) },
     };
-    let mut running = RunningExec { context, shim: shim.clone(), key: exec_key, ended: false };
+    let mut running = RunningExec::new(context, shim.clone(), exec_key);
     let streams = shim.exec(request).await;
     if let Err(error) = &streams {
-        running.ended = true;
+        running.ended();
         return match error {
             // The container has no such program: an answer of the container, not a failure of podling.
             container::Error::Start(start) => Ok(Answer::Failure(start.message.clone())),
@@ -144,9 +140,9 @@ async fn run_command(
     let Ok(container::Exec { streams: ExecStreams::Given, .. }) = streams else {
         return Err(probe_error(format!("the shim gave other streams to {container} than asked for")));
     };
-    let (exit, text) = read_until(output, exit).await;
-    let exit = exit.map_err(|_| probe_error(format!("the shim of {container} went away")))?;
-    running.ended = true;
+    let (exit, text) = read_until(output, exit.wait()).await;
+    let exit = exit.ok_or_else(|| probe_error(format!("the shim of {container} went away")))?;
+    running.ended();
     if exit.code == 0 {
         return Ok(Answer::Success);
     }
@@ -190,26 +186,4 @@ async fn read_until<T>(mut output: pipe::Receiver, ended: impl Future<Output = T
         keep(&mut kept, &buffer[..length]);
     }
     (exit, String::from_utf8_lossy(&kept).into_owned())
-}
-
-/// Kills the command when nobody waits for it any more: a timeout, or a container that is being stopped.
-struct RunningExec<'a> {
-    context: &'a Arc<PodContext>,
-    shim: Shim,
-    key: Key,
-    ended: bool,
-}
-
-impl Drop for RunningExec<'_> {
-    fn drop(&mut self) {
-        self.context.forget_exec(&self.key);
-        if self.ended {
-            return;
-        }
-        let (shim, key) = (self.shim.clone(), self.key.clone());
-        tokio::spawn(async move {
-            // One that has ended meanwhile is no error.
-            let _ = shim.signal(&key, rustix::process::Signal::KILL.as_raw()).await;
-        });
-    }
 }
