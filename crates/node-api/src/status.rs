@@ -76,9 +76,10 @@ impl Refusal {
             | StreamError::NoSuchContainer { .. }
             | StreamError::ContainerNeeded { .. }
             | StreamError::NoPrevious { .. } => Self::bad_request(error.to_string()),
-            StreamError::CannotExecute { .. } | StreamError::Port { .. } | StreamError::Io { .. } => {
-                Self::internal(&chain(error))
-            }
+            StreamError::CannotExecute { .. }
+            | StreamError::CutOff { .. }
+            | StreamError::Port { .. }
+            | StreamError::Io { .. } => Self::internal(&chain(error)),
         }
     }
 
