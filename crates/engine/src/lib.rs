@@ -31,8 +31,8 @@ mod termination;
 
 pub use container::warm_up;
 pub use control_plane::{ControlPlane, PodChange, Report, ReportKind};
-pub use network::NetworkError;
-pub use node::{Node, NodeConfig, NodeError, Publish};
+pub use network::{NetworkError, host_address};
+pub use node::{Node, NodeConfig, NodeError, PodRange, Publish};
 pub use reclaim::{ReclaimError, reclaim};
 
 /// What the built-in image is made of.

@@ -6,13 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use model::pod::{Pod, Protocol};
 use network::{AttachRequest, Attachment, HostPort, Network, NetworkConfig};
 
-use crate::node::{NodeConfig, Publish};
+use crate::node::{NodeConfig, PodRange, Publish};
+
+/// The machine's own address, as the Node object tells it; none without a way out.
+pub fn host_address() -> Option<std::net::IpAddr> {
+    network::host_address()
+}
 
 /// The network of a node; a node whose Pods all use the host's never opens it. All clones are of one network.
 #[derive(Clone)]
 pub(crate) struct NodeNetwork {
     run_dir: std::path::PathBuf,
     publish: Vec<Publish>,
+    pod_range: Option<PodRange>,
     opened: Arc<Mutex<Option<Arc<Network>>>>,
 }
 
@@ -35,6 +41,7 @@ impl NodeNetwork {
         NodeNetwork {
             run_dir: config.run_dir.clone(),
             publish: config.publish.clone(),
+            pod_range: config.pod_range,
             opened: Arc::default(),
         }
     }
@@ -83,7 +90,7 @@ impl NodeNetwork {
         let network = Arc::new(Network::open(NetworkConfig {
             run_dir: self.run_dir.clone(),
             claims_dir: network::CLAIMS_DIR.into(),
-            pod_range: None,
+            pod_range: self.pod_range,
         })?);
         *opened = Some(Arc::clone(&network));
         Ok(network)

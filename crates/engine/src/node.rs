@@ -36,7 +36,12 @@ pub struct NodeConfig {
     pub keep_journals: bool,
     /// Ports of the node that lead to ports of its Pods, beside what the Pods' hostPorts ask for.
     pub publish: Vec<Publish>,
+    /// The addresses of the node's Pods; a range that is free on the machine without it.
+    pub pod_range: Option<PodRange>,
 }
+
+/// Addresses of Pods, in CIDR form.
+pub type PodRange = network::Range;
 
 /// `-p [IP:]HOST:CONTAINER`.
 #[derive(Debug, Clone, PartialEq, Eq)]

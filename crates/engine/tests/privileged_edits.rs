@@ -119,6 +119,7 @@ impl Scene {
             seccomp_dir: directory.path().join("seccomp"),
             oci_runtime: None,
             publish: Vec::new(),
+            pod_range: None,
             keep_journals: false,
         };
         let plane = Plane { watch: Mutex::new(Some(watch)), reports: sender };

@@ -77,6 +77,7 @@ impl Remains {
             seccomp_dir: self.directory.path().join("seccomp"),
             oci_runtime: None,
             publish: Vec::new(),
+            pod_range: None,
             keep_journals: false,
         }
     }
