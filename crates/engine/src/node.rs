@@ -28,6 +28,10 @@ pub struct NodeConfig {
     pub run_dir: PathBuf,
     /// The image store, shared by all nodes of the machine.
     pub image_dir: PathBuf,
+    /// In which form new layers come into the store; `None`: whichever the kernel can mount.
+    pub layer_form: Option<image::LayerForm>,
+    /// When images that nobody uses make room for those that are pulled; `None`: never.
+    pub image_collection: Option<image::CollectionPolicy>,
     /// Where `seccompProfile.localhostProfile` is looked up.
     pub seccomp_dir: PathBuf,
     /// Path of an OCI runtime that creates the containers instead of podling itself.
@@ -131,6 +135,10 @@ impl Node {
                 .map_err(|source| NodeError::Directory { path: directory.clone(), source })?;
         }
         let images = Images::open(&config.image_dir)?;
+        let images = match config.layer_form {
+            Some(form) => images.with_layers(form),
+            None => images,
+        };
         let shared = Arc::new(NodeShared {
             network: crate::network::NodeNetwork::new(&config),
             allocations: Allocations::new(crate::allocations::machine()),

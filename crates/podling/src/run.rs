@@ -72,6 +72,9 @@ fn run(asked: typed::Run, clock: Clock) -> Result<Code, Failure> {
             data_dir: place.record.data_dir.clone(),
             run_dir: place.record.run_dir.clone(),
             image_dir: place.record.image_dir.clone(),
+            layer_form: asked.layers.form(),
+            // The images of this machine are not one run's to remove.
+            image_collection: None,
             seccomp_dir: asked.directories.data_dir.join("seccomp"),
             oci_runtime,
             keep_journals: kept.is_some(),

@@ -86,6 +86,8 @@ pub(crate) struct Run {
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub(crate) output: RunOutput,
     #[command(flatten)]
+    pub(crate) layers: image::Layers,
+    #[command(flatten)]
     pub(crate) directories: Directories,
 }
 
@@ -199,6 +201,9 @@ pub(crate) enum Image {
     Prune(image::ImagePrune),
     /// Take over the images that Docker, containerd or Podman has on this machine, without a download
     ImportFrom(image::ImageImport),
+    /// Give back the space of a removed image, whose trash is standard input; a removal leaves it to this
+    #[command(hide = true)]
+    Sweep,
 }
 
 /// `podling image load`.
@@ -207,6 +212,8 @@ pub(crate) struct ImageLoad {
     /// Archives (plain, gzip or zstd) or OCI layout folders
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) layers: image::Layers,
     #[command(flatten)]
     pub(crate) directories: Directories,
 }
@@ -217,6 +224,8 @@ pub(crate) struct ImagePull {
     /// Images by tag or digest, such as nginx:1.27
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) references: Vec<String>,
+    #[command(flatten)]
+    pub(crate) layers: image::Layers,
     #[command(flatten)]
     pub(crate) directories: Directories,
 }

@@ -74,6 +74,8 @@ impl Remains {
             data_dir: self.directory.path().join("data"),
             run_dir: self.run_dir(),
             image_dir: self.directory.path().join("images"),
+            layer_form: None,
+            image_collection: None,
             seccomp_dir: self.directory.path().join("seccomp"),
             oci_runtime: None,
             publish: Vec::new(),
