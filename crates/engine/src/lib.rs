@@ -23,6 +23,7 @@ mod network;
 pub mod node;
 mod perform;
 mod pod;
+mod predecessor;
 mod reclaim;
 mod signals;
 mod spec;

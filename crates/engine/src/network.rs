@@ -59,6 +59,20 @@ impl NodeNetwork {
         .await
     }
 
+    /// Remembers Pods that an earlier daemon attached, before the first new one comes. Opens the network, so that what that
+    /// daemon claimed is this node's again. Errors tell of host ports that somebody else has by now.
+    pub(crate) async fn restore(
+        &self,
+        attachments: Vec<Attachment>,
+    ) -> Result<Vec<network::Error>, NetworkError> {
+        let node = self.clone();
+        blocking(move || {
+            let network = node.open()?;
+            Ok(attachments.into_iter().filter_map(|attachment| network.restore(attachment).err()).collect())
+        })
+        .await
+    }
+
     /// Takes address and host ports back; a Pod that has none is no error.
     pub(crate) async fn detach(&self, pod_uid: &str) -> Result<(), NetworkError> {
         let Some(network) = self.opened() else { return Ok(()) };

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use container::{ExecRequest, ExecStdio, ExecStreams};
+use container::{ExecRequest, ExecStdio, ExecStreams, Key};
 use lifecycle::{Failure, Reason};
 use model::pod::{Handler, PortRef};
 use tokio::io::AsyncReadExt;
@@ -23,16 +23,33 @@ use crate::spec::exec_process;
 /// How long a gRPC hook may take; the manifest's reader lets none through.
 const HOOK_GRPC_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Asks once. A probe is given its timeout; a hook ends with its container's grace.
+/// How the keys of hooks begin. Each is made of container and incarnation, so a hook that was under way when its daemon
+/// died is not run a second time by the next one.
+pub(crate) const HOOK_KEY: &str = "hook:";
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Asker {
+    /// A probe, within its timeout.
+    Probe(Duration),
+    /// A hook of this name, which ends with its container's grace.
+    Hook(&'static str),
+}
+
+/// Asks once.
 pub(super) async fn run(
     context: &Arc<PodContext>,
     container: &str,
     attempt: u32,
     handler: &Handler,
-    timeout: Option<Duration>,
+    asker: Asker,
 ) -> Result<Answer, Failure> {
+    let timeout = match asker {
+        Asker::Probe(timeout) => Some(timeout),
+        Asker::Hook(_) => None,
+    };
     match handler {
-        Handler::Exec(command) => exec(context, container, attempt, command, timeout).await,
+        Handler::Exec(command) => exec(context, container, attempt, command, asker).await,
         Handler::HttpGet { port, path, host, tls, headers } => {
             let port = port_number(context, container, port)?;
             let host = host_or_pod_ip(context, host.as_deref())?;
@@ -94,9 +111,13 @@ async fn exec(
     container: &str,
     attempt: u32,
     command: &[String],
-    timeout: Option<Duration>,
+    asker: Asker,
 ) -> Result<Answer, Failure> {
-    match within(timeout, run_command(context, container, attempt, command)).await {
+    let (timeout, key) = match asker {
+        Asker::Probe(timeout) => (Some(timeout), new_key("exec")),
+        Asker::Hook(name) => (None, format!("{HOOK_KEY}{name}:{container}:{attempt}")),
+    };
+    match within(timeout, run_command(context, container, attempt, command, key)).await {
         Some(answer) => answer,
         None => Ok(Answer::Failure(format!(
             "command timed out: {:?} timed out after {:?}",
@@ -112,8 +133,8 @@ async fn run_command(
     container: &str,
     attempt: u32,
     command: &[String],
+    exec_key: Key,
 ) -> Result<Answer, Failure> {
-    let exec_key = new_key("exec");
     let process = context.prepared().processes.get(container).cloned();
     let (Some(shim), Some(process)) = (context.running_shim(), process) else {
         return Err(probe_error(format!("container {container} is not running")));

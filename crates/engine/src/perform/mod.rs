@@ -11,7 +11,9 @@ mod start;
 mod stop;
 mod volumes;
 
+pub(crate) use self::handler::HOOK_KEY;
 pub(crate) use self::pull::Ahead;
+pub(crate) use self::start::container_id;
 
 use std::sync::Arc;
 

@@ -11,7 +11,11 @@ use crate::pod::{Change, PodContext};
 
 /// Makes the Pod's directories and every volume that some container mounts.
 pub(super) fn prepare(context: &PodContext) -> Performed {
-    match prepare_all(context) {
+    let recorded = || {
+        let saved = context.directories.save_volumes(&context.prepared().volumes);
+        saved.map_err(|error| failed(Reason::FailedMount, format!("cannot write down the volumes: {error}")))
+    };
+    match prepare_all(context).and_then(|()| recorded()) {
         Ok(()) => performed(Change::VolumesReady),
         Err(failure) => (Err(failure), Change::VolumesPartial),
     }
@@ -82,6 +86,9 @@ fn failure(context: &PodContext, error: &VolumeError) -> Failure {
 /// what cannot be removed is named.
 pub(super) async fn remove(context: &Arc<PodContext>) -> Performed {
     let mut errors = Vec::new();
+    if let Err(error) = context.directories.forget_volumes() {
+        errors.push(format!("cannot remove the record of the volumes: {error}"));
+    }
     if let Some(shim) = context.take_shim()
         && let Err(error) = shim.shutdown().await
     {
