@@ -100,6 +100,16 @@ pub enum Request {
         /// What changes; what is `None` stays as it is.
         limits: Limits,
     },
+    /// Make a process that runs commands in a container for whoever has the other end of the socket that travels beside
+    /// this (see [`crate::commands`]). Answered as an exec; nothing is told of its end but the end of the socket.
+    OpenExecServer {
+        /// The container's key.
+        container: String,
+        /// The server's own key.
+        key: String,
+        /// What every command is but for its arguments.
+        process: Box<ProcessPlan>,
+    },
 }
 
 /// What a shim sends.

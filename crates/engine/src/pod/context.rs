@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use container::{Key, Shim, ShimConfig, ShimEvent};
+use container::{ExecServer, Key, Shim, ShimConfig, ShimEvent};
 use image::Image;
 use lifecycle::Event;
 use model::pod::Pod;
@@ -108,7 +108,12 @@ pub(crate) struct PreparedThings {
     pub(crate) ahead: Option<Ahead>,
     /// The sandbox's network namespace.
     pub(crate) netns: Option<Arc<std::os::fd::OwnedFd>>,
+    /// What runs the probes' commands in each container, and of which incarnation it is.
+    exec_servers: BTreeMap<String, (u32, ExecServerSlot)>,
 }
+
+/// An exec server, once it was asked for; none where it cannot be had.
+pub(crate) type ExecServerSlot = Arc<OnceCell<Option<ExecServer>>>;
 
 impl PodContext {
     pub(crate) fn new(pod: Pod, node: Arc<NodeShared>, inputs: mpsc::Sender<Input>) -> PodContext {
@@ -171,7 +176,27 @@ impl PodContext {
         let mut prepared = self.prepared();
         if prepared.attempts.get(container) == Some(&attempt) {
             prepared.pids.remove(container);
+            prepared.exec_servers.remove(container);
         }
+    }
+
+    /// The place of an incarnation's exec server.
+    pub(crate) fn exec_server(&self, container: &str, attempt: u32) -> ExecServerSlot {
+        let mut prepared = self.prepared();
+        match prepared.exec_servers.get(container) {
+            Some((of, slot)) if *of == attempt => Arc::clone(slot),
+            _ => {
+                let slot = ExecServerSlot::default();
+                prepared.exec_servers.insert(container.to_owned(), (attempt, Arc::clone(&slot)));
+                slot
+            }
+        }
+    }
+
+    /// That incarnation gets no exec server any more.
+    pub(crate) fn forgo_exec_server(&self, container: &str, attempt: u32) {
+        let without = ExecServerSlot::new(OnceCell::new_with(Some(None)));
+        self.prepared().exec_servers.insert(container.to_owned(), (attempt, without));
     }
 
     /// Awaits the end of an exec: to be called before the exec is asked for.

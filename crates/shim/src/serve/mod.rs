@@ -13,6 +13,7 @@
 mod connection;
 mod container;
 mod exec;
+mod exec_server;
 mod external;
 mod layers;
 mod log;
@@ -68,6 +69,8 @@ enum Role {
     Pause,
     Container(String),
     Exec(String),
+    /// Runs a container's repeated commands.
+    ExecServer(String),
     /// A process that prepares or deletes a container with an external runtime.
     Runtime,
 }

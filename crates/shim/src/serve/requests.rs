@@ -113,6 +113,9 @@ impl Shim {
             Request::State => Ok(Some((Reply::State(self.state()), Vec::new()))),
             Request::StopSandbox => self.stop_sandbox(caller),
             Request::Resize { key, limits } => self.resize(key.as_deref(), &limits),
+            Request::OpenExecServer { container, key, process } => {
+                self.open_exec_server(caller, &container, key, *process, descriptors)
+            }
             Request::Shutdown => {
                 self.shut_down(caller);
                 Ok(None)

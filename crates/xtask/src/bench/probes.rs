@@ -1,12 +1,14 @@
-//! What exec probes cost: the CPU time of podling, of all shims, and of all that the shims started for a probe, over a
-//! period in which nothing but probes happens.
+//! What exec probes cost: the CPU time of podling, of all shims, and of all that runs in the containers for a probe (the
+//! exec servers and the commands), over a period in which nothing but probes happens; and beside it the floor, the same
+//! command started as often by nobody but the kernel.
 //!
-//! A shim's own time comes in nanoseconds from schedstat (sched-stats.rst); that of its children in ticks from
-//! proc_pid_stat(5), which over a hundred shims errs to both sides alike. Part of the latter is the command itself, a
-//! program that does nothing: where a hypervisor intercepts cpuid, starting any program of glibc takes 0.3 ms.
+//! The time of shims and exec servers comes in nanoseconds from schedstat (sched-stats.rst); that of their children in
+//! ticks from proc_pid_stat(5), which over a hundred errs to both sides alike.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::memory;
@@ -36,8 +38,8 @@ pub(crate) fn manifest() -> String {
     (0..PODS).map(pod).collect::<Vec<_>>().join("---\n")
 }
 
-/// Measures while they run.
-pub(crate) fn measure(podling: u32, samples: &mut Samples) -> Result {
+/// Measures while they run. The copy of the probes' program goes to `directory`.
+pub(crate) fn measure(podling: u32, directory: &Path, samples: &mut Samples) -> Result {
     std::thread::sleep(SETTLING);
     let (start, before) = (Instant::now(), Spent::until_now(podling)?);
     std::thread::sleep(PERIOD);
@@ -49,8 +51,35 @@ pub(crate) fn measure(podling: u32, samples: &mut Samples) -> Result {
     samples.add_percent(name, Some(LIMIT_PERCENT), engine + shims + commands);
     samples.add_percent("podling:   of it podling", None, engine);
     samples.add_percent("podling:   of it the shims", None, shims);
-    samples.add_percent("podling:   of it the probes' processes", None, commands);
+    samples.add_percent("podling:   of it what runs in the containers", None, commands);
+    samples.add_percent("floor: the probes' program, cloned and executed as often", None, floor(podling, directory)?);
     Ok(())
+}
+
+/// What the kernel alone takes to start the same program as often, in percent of one core.
+fn floor(podling: u32, directory: &Path) -> Result<f64> {
+    let shims = memory::children(podling, "podling-shim")?;
+    let shim = *shims.first().ok_or_else(|| Failure::new("no shim runs"))?;
+    let program = directory.join("true");
+    let original = format!("/proc/{}/exe", memory::child(shim, "trap")?);
+    fs::copy(&original, &program).attempt(format!("copying {original}"))?;
+    let own = std::process::id();
+    let (start, before) = (Instant::now(), seconds_of(own)?);
+    let interval = Duration::from_secs(1) / PODS as u32;
+    let mut due = start;
+    while start.elapsed() < PERIOD {
+        command_status(&program)?;
+        due += interval;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+    let after = seconds_of(own)?;
+    let spent = after.iter().sum::<f64>() - before.iter().sum::<f64>();
+    Ok(100.0 * spent / start.elapsed().as_secs_f64())
+}
+
+fn command_status(program: &Path) -> Result {
+    let status = Command::new(program).status().attempt(format!("running {}", program.display()))?;
+    if status.success() { Ok(()) } else { Err(Failure::new(format!("{} failed: {status}", program.display()))) }
 }
 
 /// CPU time in seconds.
@@ -62,23 +91,33 @@ struct Spent {
 
 impl Spent {
     fn until_now(podling: u32) -> Result<Spent> {
-        let ticks_per_second = ticks_per_second()?;
-        let stat = |pid: u32| -> Result<[f64; 2]> {
-            let path = format!("/proc/{pid}/stat");
-            let text = fs::read_to_string(&path).attempt(format!("reading {path}"))?;
-            let ticks = ticks(&text).ok_or_else(|| Failure::new(format!("{path} has no times")))?;
-            Ok(ticks.map(|ticks| ticks / ticks_per_second))
-        };
-        let mut spent = Spent { podling: stat(podling)?[0], shims: 0.0, commands: 0.0 };
+        let mut spent = Spent { podling: seconds_of(podling)?[0], shims: 0.0, commands: 0.0 };
         for shim in memory::children(podling, "podling-shim")? {
-            let path = format!("/proc/{shim}/schedstat");
-            let text = fs::read_to_string(&path).attempt(format!("reading {path}"))?;
-            let nanos = text.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok());
-            spent.shims += nanos.ok_or_else(|| Failure::new(format!("{path} has no time")))? / 1e9;
-            spent.commands += stat(shim)?[1];
+            spent.shims += nanoseconds_of(shim)? / 1e9;
+            spent.commands += seconds_of(shim)?[1];
+            for server in memory::children(shim, "podling-execs")? {
+                spent.commands += nanoseconds_of(server)? / 1e9 + seconds_of(server)?[1];
+            }
         }
         Ok(spent)
     }
+}
+
+/// CPU time of a process with one thread, in nanoseconds.
+fn nanoseconds_of(pid: u32) -> Result<f64> {
+    let path = format!("/proc/{pid}/schedstat");
+    let text = fs::read_to_string(&path).attempt(format!("reading {path}"))?;
+    let nanos = text.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok());
+    nanos.ok_or_else(|| Failure::new(format!("{path} has no time")))
+}
+
+/// CPU time in seconds, of a process itself and of the children that it has waited for.
+fn seconds_of(pid: u32) -> Result<[f64; 2]> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).attempt(format!("reading {path}"))?;
+    let ticks = ticks(&text).ok_or_else(|| Failure::new(format!("{path} has no times")))?;
+    let ticks_per_second = ticks_per_second()?;
+    Ok(ticks.map(|ticks| ticks / ticks_per_second))
 }
 
 /// Of the process itself, and of the children that it has waited for.
@@ -90,9 +129,14 @@ fn ticks(stat: &str) -> Option<[f64; 2]> {
 }
 
 fn ticks_per_second() -> Result<f64> {
+    static TICKS: OnceLock<f64> = OnceLock::new();
+    if let Some(ticks) = TICKS.get() {
+        return Ok(*ticks);
+    }
     let output = crate::command::output(Command::new("getconf").arg("CLK_TCK"))?;
     let text = String::from_utf8_lossy(&output);
-    text.trim().parse().map_err(|_| Failure::new(format!("getconf says {text:?} for CLK_TCK")))
+    let ticks = text.trim().parse().map_err(|_| Failure::new(format!("getconf says {text:?} for CLK_TCK")))?;
+    Ok(*TICKS.get_or_init(|| ticks))
 }
 
 #[cfg(test)]
