@@ -2,4 +2,8 @@
 //!
 //! Objects are JSON here ([`serde_json::Value`]). Nothing in this crate does IO, reads a clock or is random.
 
+pub mod field_error;
+pub mod group;
+pub mod resource;
 pub mod schema;
+pub mod status;

@@ -7,11 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A shape, with what is said of it.
+/// A shape, with what is said of it. Descriptions are not here but in the OpenAPI documents: nothing else needs them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schema {
-    /// What `kubectl explain` shows.
-    pub description: String,
     /// What the value is.
     pub kind: Kind,
     /// Whether `null` is a value beside absence.
@@ -142,12 +140,42 @@ pub enum Rule {
     Properties(Option<u64>, Option<u64>),
     /// `uniqueItems`.
     Unique,
+    /// `allOf`.
+    AllOf(Vec<Condition>),
+    /// `anyOf`.
+    AnyOf(Vec<Condition>),
+    /// `oneOf`.
+    OnlyOneOf(Vec<Condition>),
+    /// `not`.
+    Not(Box<Condition>),
+}
+
+/// What stands below `allOf`, `anyOf`, `oneOf` and `not` of a structural schema: rules, but no shape.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Condition {
+    /// What holds of the value itself.
+    pub rules: Vec<Rule>,
+    /// `required`.
+    pub required: Vec<String>,
+    /// What holds of its fields.
+    pub fields: BTreeMap<String, Condition>,
+    /// What holds of each item.
+    pub items: Option<Box<Condition>>,
+    /// What holds of each value of a mapping.
+    pub values: Option<Box<Condition>>,
 }
 
 /// All definitions that references may name.
 #[derive(Debug, Clone, Default)]
 pub struct Definitions {
     types: BTreeMap<String, Arc<Schema>>,
+}
+
+impl Schema {
+    /// A shape without rules and default.
+    pub fn new(kind: Kind) -> Schema {
+        Schema { kind, nullable: false, default: None, rules: Vec::new() }
+    }
 }
 
 impl Definitions {

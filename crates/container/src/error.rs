@@ -43,6 +43,22 @@ pub enum Error {
         /// What was not understood.
         reason: String,
     },
+    /// The shim was started by an older podling that could not do this.
+    #[error(
+        "cannot {attempt} in {}: its shim was started by an older podling (protocol {has}, needed is {needed}) and lives \
+         as long as its Pod; delete the Pod and make it anew to use this",
+        pod_dir.display()
+    )]
+    TooOld {
+        /// What was attempted.
+        attempt: &'static str,
+        /// Whose shim.
+        pod_dir: PathBuf,
+        /// What it speaks.
+        has: u32,
+        /// What would be needed.
+        needed: u32,
+    },
     /// An act on something that exists failed.
     #[error("cannot {attempt} {key}: {reason}")]
     Act {

@@ -19,7 +19,7 @@ pub use ::shim::protocol::{
 pub use error::Error;
 pub use plan::cgroup_of;
 pub use request::{
-    ContainerRequest, Exec, ExecRequest, ExecStdio, ExecStreams, Key, Resized, Rootfs, RuntimeHandler,
-    Sandbox, SandboxSpec, ShimConfig, Started,
+    AttachRequest, Attached, ContainerRequest, Exec, ExecRequest, ExecStdio, ExecStreams, Key, Resized,
+    Rootfs, RuntimeHandler, Sandbox, SandboxSpec, ShimConfig, Started,
 };
 pub use shim::{ContainerState, ExecServer, Ran, Shim, ShimEvent, ShimState, recorded_exits, warm_up};

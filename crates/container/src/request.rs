@@ -196,3 +196,34 @@ pub enum ExecStreams {
     /// The master of the pseudo terminal; resize it with TIOCSWINSZ.
     Terminal(OwnedFd),
 }
+
+/// Joining the first process of a running container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachRequest {
+    /// The container's key.
+    pub container: Key,
+    /// The attachment's own key, under which [`crate::ShimEvent::CutOff`] is told.
+    pub key: Key,
+    /// Whether standard input is wanted.
+    pub stdin: bool,
+    /// Whether standard output is wanted.
+    pub stdout: bool,
+    /// Whether standard error is wanted; a terminal has none of its own.
+    pub stderr: bool,
+    /// Whether the container's standard input ends with this attachment; else it stays open for others.
+    pub hand_over_stdin: bool,
+}
+
+/// What an attachment is given. All of it can be dropped at any time; the container does not notice, unless it was its
+/// standard input that was handed over.
+#[derive(Debug)]
+pub struct Attached {
+    /// The master of the container's terminal, for input and resizing only: what is read from it is missing in the log.
+    pub terminal: Option<OwnedFd>,
+    /// The write end of standard input, if it is a pipe and still open.
+    pub stdin: Option<OwnedFd>,
+    /// What the container writes from now on.
+    pub stdout: Option<OwnedFd>,
+    /// What it writes to standard error.
+    pub stderr: Option<OwnedFd>,
+}

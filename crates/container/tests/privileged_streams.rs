@@ -6,7 +6,7 @@ mod pod;
 
 use std::io::{Read, Write};
 
-use container::{Error, ExecRequest, ExecStdio, ExecStreams, StartErrorKind};
+use container::{AttachRequest, Error, ExecRequest, ExecStdio, ExecStreams, ShimEvent, StartErrorKind};
 use pod::{Pod, process, read_all};
 
 fn exec(key: &str, script: &str, stdio: ExecStdio) -> ExecRequest {
@@ -154,5 +154,122 @@ async fn a_flood_of_lines_is_logged_whole_and_rotated() {
         }
     }
     assert_eq!(expected, 200_001);
+    pod.finish().await;
+}
+
+fn attach(key: &str) -> AttachRequest {
+    AttachRequest {
+        container: "web/0".into(),
+        key: key.into(),
+        stdin: true,
+        stdout: true,
+        stderr: true,
+        hand_over_stdin: false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attachment_is_given_what_is_written_and_the_log_too() {
+    let mut pod = Pod::new().await;
+    let mut request = pod
+        .script("web/0", "echo before; while read line; do echo \"out $line\"; echo \"err $line\" >&2; done");
+    request.stdin = true;
+    pod.start(request).await.unwrap();
+    pod.wait_for_output("web/0", "before").await;
+    let first = pod.shim.attach(attach("attach/1")).await.unwrap();
+    std::fs::File::from(first.stdin.unwrap()).write_all(b"one\n").unwrap();
+    pod.wait_for_output("web/0", "err one").await;
+    let last = AttachRequest { hand_over_stdin: true, ..attach("attach/2") };
+    let last = pod.shim.attach(last).await.unwrap();
+    assert!(last.terminal.is_none());
+    std::fs::File::from(last.stdin.unwrap()).write_all(b"two\n").unwrap();
+    assert_eq!(pod.exit("web/0").await.code, 0, "its input has ended with the last attachment");
+    assert_eq!(read_all(first.stdout.unwrap()).await, "out one\nout two\n");
+    assert_eq!(read_all(first.stderr.unwrap()).await, "err one\nerr two\n");
+    assert_eq!(read_all(last.stdout.unwrap()).await, "out two\n");
+    assert!(pod.output("web/0").ends_with("err two\n"));
+    pod.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attachment_to_a_terminal_types_and_sees() {
+    let mut pod = Pod::new().await;
+    let mut request = pod.script("web/0", "read line; echo \"got $line\"; stty size");
+    request.tty = true;
+    request.stdin = true;
+    pod.start(request).await.unwrap();
+    let attached = pod.shim.attach(attach("attach/1")).await.unwrap();
+    assert!(attached.stdin.is_none() && attached.stderr.is_none());
+    let terminal = std::fs::File::from(attached.terminal.unwrap());
+    let size = rustix::termios::Winsize { ws_row: 33, ws_col: 77, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&terminal, size).unwrap();
+    (&terminal).write_all(b"hello\n").unwrap();
+    assert_eq!(read_all(attached.stdout.unwrap()).await, "hello\r\ngot hello\r\n33 77\r\n");
+    assert_eq!(pod.exit("web/0").await.code, 0);
+    pod.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attachment_that_does_not_read_is_cut_off_and_the_log_is_whole() {
+    let mut pod = Pod::new().await;
+    let mut request = pod.script("web/0", "read line; seq 1 300000; read line");
+    request.stdin = true;
+    request.log.max_bytes = 1 << 30;
+    pod.start(request).await.unwrap();
+    let mut attached = pod.shim.attach(attach("attach/1")).await.unwrap();
+    let mut stdin = std::fs::File::from(attached.stdin.take().unwrap());
+    stdin.write_all(b"go\n").unwrap();
+    assert_eq!(pod.event().await, ShimEvent::CutOff { key: "attach/1".into() });
+    let seen = read_all(attached.stdout.unwrap()).await;
+    assert!(seen.starts_with("1\n2\n3\n") && seen.len() < 2_000_000, "{}", seen.len());
+    pod.wait_for_output("web/0", " 300000\n").await;
+    pod.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_exec_takes_its_session_along() {
+    let mut pod = running().await;
+    let script = "sleep 1001 & (sleep 1002 & sleep 1003) & setsid sleep 1004 & echo ready; wait";
+    let exec = pod.shim.exec(exec("exec/1", script, ExecStdio::Pipes { stdin: false })).await.unwrap();
+    let ExecStreams::Pipes { stdout, .. } = exec.streams else { panic!("pipes") };
+    let mut ready = [0; 6];
+    std::fs::File::from(stdout).read_exact(&mut ready).unwrap();
+    pod.shim.kill("exec/1").await.unwrap();
+    assert_eq!(pod.exit("exec/1").await.signal, Some(9));
+    let listing = ExecRequest {
+        key: "exec/2".into(),
+        ..self::exec("exec/2", "ps -o args | grep \"^sleep\" | sort", ExecStdio::Pipes { stdin: false })
+    };
+    let exec = pod.shim.exec(listing).await.unwrap();
+    let ExecStreams::Pipes { stdout, .. } = exec.streams else { panic!("pipes") };
+    assert_eq!(read_all(stdout).await, "sleep 1000\nsleep 1004\n", "only what left the session stays");
+    pod.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_again_by_its_key_is_done_once() {
+    let mut pod = Pod::new().await;
+    let first = pod
+        .start(pod.script("web/0", "trap 'echo caught' TERM; while :; do sleep 1000 & wait; done"))
+        .await
+        .unwrap();
+    assert_eq!(pod.shim.started("web/0").await.unwrap().pid, first.pid);
+    assert!(pod.shim.started("web/1").await.is_err());
+    pod.shim.signal_once("web/0", 15).await.unwrap();
+    pod.shim.signal_once("web/0", 15).await.unwrap();
+    pod.wait_for_output("web/0", "caught").await;
+    let request = |key: &str, script: &str| {
+        exec(key, script, ExecStdio::Descriptors { stdin: None, stdout: None, stderr: None })
+    };
+    let first = pod.shim.exec(request("hook", "echo x >> /tmp/runs; sleep 1000")).await.unwrap();
+    let again = pod.shim.exec(request("hook", "echo x >> /tmp/runs; sleep 1000")).await.unwrap();
+    assert_eq!(first.pid, again.pid);
+    pod.shim.kill("hook").await.unwrap();
+    assert_eq!(pod.exit("hook").await.signal, Some(9));
+    pod.shim.exec(request("hook", "echo x >> /tmp/runs")).await.unwrap();
+    assert_eq!(pod.exit("hook").await.signal, Some(9), "its end is told again");
+    pod.shim.exec(request("count", "exit $(wc -l < /tmp/runs)")).await.unwrap();
+    assert_eq!(pod.exit("count").await.code, 1);
+    assert_eq!(pod.output("web/0"), "caught\n");
     pod.finish().await;
 }

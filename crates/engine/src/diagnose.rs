@@ -67,11 +67,9 @@ fn wanted_ports(pod: &Pod, container: &str, line: &str) -> Vec<u16> {
 
 /// Who listens there, as far as it can be seen.
 fn holder(context: &PodContext, loser: &str, held: &Listener) -> String {
-    let pids: Vec<(String, i32)> =
-        context.prepared().pids.iter().map(|(name, pid)| (name.clone(), *pid)).collect();
-    for (name, pid) in pids.iter().filter(|(name, _)| name != loser) {
+    for (name, running) in context.incarnations.running().iter().filter(|(name, _)| name != loser) {
         let Ok(members) = crate::cgroups::processes(&context.cgroup, name) else { continue };
-        let members = if members.is_empty() { vec![*pid] } else { members };
+        let members = if members.is_empty() { vec![running.pid] } else { members };
         if let Some(pid) = owner(held.inode, members) {
             let program = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             return format!("container {name} (pid {pid}, {}) holds it", program.trim());

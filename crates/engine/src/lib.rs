@@ -17,6 +17,7 @@ mod host_devices;
 mod http_probe;
 mod identity;
 pub mod journal;
+pub mod logs;
 mod names;
 mod network;
 pub mod node;

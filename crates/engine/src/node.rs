@@ -1,17 +1,21 @@
 //! A node: its directories, its network, its images, and one task for each Pod.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use image::Images;
 use lifecycle::{Fact, Policy};
+use model::pod::Pod;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::allocations::Allocations;
 use crate::control_plane::{ControlPlane, PodChange};
+use crate::logs::Growth;
 use crate::pod::{Input, PodContext, PodTask};
+use crate::streams::{NodeStreams, PodStreams};
 
 /// What a node is made of; nothing of it is shared with another node but the image directory.
 #[derive(Debug, Clone)]
@@ -61,9 +65,45 @@ pub(crate) struct NodeShared {
     pub(crate) allocations: Allocations,
     memory_bytes: OnceLock<u64>,
     cores: OnceLock<i64>,
+    /// Every Pod that has a task, by UID: also one that has ended and waits for its deletion.
+    pods: Mutex<HashMap<String, Arc<PodContext>>>,
+    /// How many Pods were admitted.
+    admissions: AtomicU64,
+    /// Opened when the first log is followed.
+    growth: Mutex<Option<Arc<Growth>>>,
 }
 
 impl NodeShared {
+    /// The Pods of this node, running and ended.
+    pub(crate) fn pods(&self) -> Vec<Arc<PodContext>> {
+        lock(&self.pods).values().cloned().collect()
+    }
+
+    fn pod(&self, uid: &str) -> Option<Arc<PodContext>> {
+        lock(&self.pods).get(uid).cloned()
+    }
+
+    /// Tells when logs grow.
+    pub(crate) fn growth(&self) -> std::io::Result<Arc<Growth>> {
+        let mut growth = lock(&self.growth);
+        match &*growth {
+            Some(growth) => Ok(Arc::clone(growth)),
+            None => Ok(Arc::clone(growth.insert(Arc::new(Growth::new()?)))),
+        }
+    }
+
+    /// Keeps the logs of Pods that are gone within their bound.
+    fn prune_logs(&self) {
+        let living: BTreeSet<_> = self
+            .pods()
+            .iter()
+            .filter_map(|context| context.directories.logs.file_name().map(std::ffi::OsStr::to_owned))
+            .collect();
+        if let Err(error) = crate::logs::prune(&self.config.data_dir.join("logs"), &living) {
+            tracing::warn!(%error, "cannot remove old logs");
+        }
+    }
+
     /// Processors that the machine gives; asking reads the caller's cgroup.
     pub(crate) fn cores(&self) -> i64 {
         *self.cores.get_or_init(|| std::thread::available_parallelism().map_or(1, |cores| cores.get() as i64))
@@ -95,9 +135,17 @@ impl Node {
             policy: Policy::default(),
             memory_bytes: OnceLock::new(),
             cores: OnceLock::new(),
+            pods: Mutex::default(),
+            admissions: AtomicU64::new(0),
+            growth: Mutex::default(),
         });
         let pods = tokio::spawn(work(Arc::clone(&shared)));
         Ok(Node { shared, pods })
+    }
+
+    /// Ways into the node's Pods, and what comes out of them.
+    pub fn streams(&self) -> Arc<dyn PodStreams> {
+        Arc::new(NodeStreams { node: Arc::clone(&self.shared) })
     }
 
     /// Ends the node. Pods that still run go on running (a later node of the same directories takes them
@@ -119,19 +167,14 @@ impl Node {
 /// Follows what the control plane wants, for as long as it wants anything.
 async fn work(node: Arc<NodeShared>) {
     let mut changes = node.control_plane.watch_pods();
-    let mut pods: HashMap<String, mpsc::Sender<Input>> = HashMap::new();
     let mut tasks = JoinSet::new();
     loop {
         tokio::select! {
             change = changes.recv() => match change {
-                Some(change) => take(&node, change, &mut pods, &mut tasks).await,
+                Some(change) => take(&node, change, &mut tasks).await,
                 None => break,
             },
-            Some(ended) = tasks.join_next() => {
-                if let Ok(uid) = ended {
-                    pods.remove(&uid);
-                }
-            }
+            Some(_) = tasks.join_next() => {}
         }
     }
     while tasks.join_next().await.is_some() {}
@@ -140,35 +183,61 @@ async fn work(node: Arc<NodeShared>) {
 /// Inputs that may wait for a Pod's task.
 const QUEUE_LENGTH: usize = 64;
 
-async fn take(
-    node: &Arc<NodeShared>,
-    change: PodChange,
-    pods: &mut HashMap<String, mpsc::Sender<Input>>,
-    tasks: &mut JoinSet<String>,
-) {
+async fn take(node: &Arc<NodeShared>, change: PodChange, tasks: &mut JoinSet<()>) {
     let (uid, input) = match change {
         PodChange::Delete { uid, grace_period_seconds } => {
             (uid, Input::Fact(Fact::StopRequested { grace_seconds: grace_period_seconds }))
         }
         PodChange::Apply(pod) => {
             let uid = pod.meta.uid.clone();
-            if !pods.contains_key(&uid) {
-                let (sender, inputs) = mpsc::channel(QUEUE_LENGTH);
-                let context = Arc::new(PodContext::new(*pod, Arc::clone(node), sender.clone()));
-                pods.insert(uid.clone(), sender);
-                tasks.spawn(async move {
-                    PodTask::new(context, inputs).run().await;
-                    uid
-                });
-                return;
+            if node.pod(&uid).is_none() {
+                return admit(node, *pod, tasks);
             }
             (uid, Input::PodChanged(Arc::from(pod)))
         }
     };
-    if let Some(pod) = pods.get(&uid) {
+    if let Some(context) = node.pod(&uid) {
         // A task that has just ended needs no input.
-        let _ = pod.send(input).await;
+        let _ = context.inputs().send(input).await;
     }
+}
+
+/// Begins the life of a Pod.
+fn admit(node: &Arc<NodeShared>, pod: Pod, tasks: &mut JoinSet<()>) {
+    let (sender, inputs) = mpsc::channel(QUEUE_LENGTH);
+    let admitted = node.admissions.fetch_add(1, Ordering::Relaxed);
+    let context = Arc::new(PodContext::new(pod, Arc::clone(node), admitted, sender));
+    let entry = Entry::new(&context);
+    tasks.spawn(async move {
+        PodTask::new(context, inputs).run().await;
+        drop(entry);
+    });
+}
+
+/// A Pod's place among the node's, until its task has ended, be it by a panic.
+struct Entry {
+    node: Arc<NodeShared>,
+    uid: String,
+}
+
+impl Entry {
+    fn new(context: &Arc<PodContext>) -> Entry {
+        let (node, uid) = (Arc::clone(&context.node), context.pod().meta.uid.clone());
+        lock(&node.pods).insert(uid.clone(), Arc::clone(context));
+        Entry { node, uid }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        lock(&self.node.pods).remove(&self.uid);
+        self.node.prune_logs();
+    }
+}
+
+/// Entries are put in and taken out whole; a panic elsewhere leaves none half-changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why a node cannot work.

@@ -3,6 +3,14 @@
 //! [`PodStreams`] is what a node gives to whoever serves these over a network. It speaks of bytes, ends and sizes; of
 //! HTTP, WebSocket and SPDY it knows nothing.
 
+mod attach;
+mod connect;
+mod ends;
+mod exec;
+mod logs;
+mod node;
+mod usage;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -10,6 +18,8 @@ use std::pin::Pin;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+
+pub(crate) use node::NodeStreams;
 
 /// A future that a trait object gives.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -62,17 +72,20 @@ pub struct TerminalSize {
     pub height: u16,
 }
 
-/// A process somebody talks to. Dropping it ends an exec's processes; of an attach it ends only the listening.
+/// A process somebody talks to. Dropping it, or `ended` alone, ends an exec's processes; of an attach it ends only the
+/// listening. The streams may be dropped or ended one by one: a process whose output nobody reads gets SIGPIPE.
 pub struct Session {
     /// Goes to standard input or the terminal.
     pub stdin: Option<Writer>,
-    /// Comes from standard output or the terminal.
+    /// Comes from standard output or the terminal. It ends when everybody has closed it, or when the process has ended
+    /// and all that it wrote was read: what it left in the background is not waited for.
     pub stdout: Option<Reader>,
     /// Comes from standard error.
     pub stderr: Option<Reader>,
     /// Takes new sizes of the terminal, if there is one.
     pub resize: Option<mpsc::Sender<TerminalSize>>,
-    /// How the process ended; told after the last of its output was given.
+    /// How the process ended; told after the last of its output was given, so `stdout` and `stderr` must be read to
+    /// their ends, or dropped.
     pub ended: Pending<'static, Result<Ended, StreamError>>,
 }
 
@@ -190,6 +203,14 @@ pub enum StreamError {
         /// The kernel's reason as a sentence.
         message: String,
     },
+    /// An attachment was slower than what the container writes.
+    #[error(
+        "cut off from container {container}: it writes faster than this connection reads; nothing is lost of its log"
+    )]
+    CutOff {
+        /// The container.
+        container: String,
+    },
     /// Nothing listens there.
     #[error("cannot reach port {port} of pod {pod}; check that a container of it listens there")]
     Port {
@@ -210,6 +231,11 @@ pub enum StreamError {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// Names what was attempted.
+fn io_error(attempted: impl Into<String>) -> impl FnOnce(std::io::Error) -> StreamError {
+    |source| StreamError::Io { attempted: attempted.into(), source }
 }
 
 /// What a node offers to whoever serves its Pods' streams.

@@ -1,7 +1,6 @@
 //! `podling run`: a private node for the Pods of a manifest, in the foreground, and nothing left of it after.
 
 mod cast;
-mod cri;
 mod hopeless;
 pub(crate) mod input;
 pub(crate) mod leftovers;

@@ -14,8 +14,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::{ContainerPlan, ExternalPlan, ProcessPlan, SandboxPlan};
 
-/// The version that [`Request::Hello`] carries. Enum variants are only ever appended.
-pub const VERSION: u32 = 1;
+/// The version that [`Request::Hello`] carries. Enum variants are only ever appended, and a shim speaks every version
+/// up to its own: a daemon that is older or newer than a running shim goes on with the lower of the two.
+///
+/// 2 has Attach, Await and SignalOnce, answers the repeated key of an exec, and a Kill of an exec ends its whole session.
+/// 3 has OpenExecServer.
+pub const VERSION: u32 = 3;
+
+/// The first version that has [`Request::Attach`], [`Request::Await`] and [`Request::SignalOnce`].
+pub const ATTACH_VERSION: u32 = 2;
+
+/// The first version that has [`Request::OpenExecServer`].
+pub const EXEC_SERVER_VERSION: u32 = 3;
 
 /// What the daemon sends: a request and the id that its reply repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +110,30 @@ pub enum Request {
         /// What changes; what is `None` stays as it is.
         limits: Limits,
     },
+    /// Copy what a running container writes from now on, and give a way to its standard input.
+    Attach {
+        /// The attachment's own key, under which it is told that it was cut off.
+        key: String,
+        /// The container's key.
+        container: String,
+        /// Which of standard input, output and error. A terminal has no separate standard error.
+        streams: [bool; 3],
+        /// Whether standard input ends with this attachment, as with `stdinOnce`; else the shim keeps it open.
+        hand_over_stdin: bool,
+    },
+    /// Be told what became of a start that an earlier daemon asked for.
+    Await {
+        /// The container's key.
+        key: String,
+    },
+    /// Send a signal to the first process of a container, unless that was asked for before: a daemon that died before it
+    /// wrote down that it had sent the stop signal asks again.
+    SignalOnce {
+        /// Whose.
+        key: String,
+        /// Which.
+        signal: i32,
+    },
     /// Make a process that runs commands in a container for whoever has the other end of the socket that travels beside
     /// this (see [`crate::commands`]). Answered as an exec; nothing is told of its end but the end of the socket.
     OpenExecServer {
@@ -135,6 +169,11 @@ pub enum Message {
         key: String,
         /// How pause ended.
         exit: Exit,
+    },
+    /// An attachment did not read fast enough and gets no more of a container's output: the log is never held up.
+    CutOff {
+        /// The attachment's key.
+        key: String,
     },
 }
 
@@ -186,6 +225,13 @@ pub enum Reply {
     MemoryInUse {
         /// The working set.
         bytes: u64,
+    },
+    /// To Attach. Beside it travel the terminal's master, if the container has one, then the streams.
+    Attached {
+        /// Whether the first descriptor is the terminal's master.
+        terminal: bool,
+        /// Which of standard input, output and error travel.
+        streams: [bool; 3],
     },
 }
 

@@ -197,6 +197,7 @@ impl Shared {
             }
             Message::Exited { key, exit } => Some(ShimEvent::Exited { key, exit }),
             Message::SandboxGone { key, exit } => Some(ShimEvent::SandboxGone { key, exit }),
+            Message::CutOff { key } => Some(ShimEvent::CutOff { key }),
         }
     }
 }

@@ -17,15 +17,15 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use linux::cgroup::Limits;
 use rustix::pipe::{PipeFlags, pipe_with};
-use shim::protocol::{Reply, Request, SandboxState, State, VERSION};
+use shim::protocol::{ATTACH_VERSION, EXEC_SERVER_VERSION, Reply, Request, SandboxState, State, VERSION};
 use tokio::sync::mpsc;
 
 use crate::capabilities;
 use crate::plan::{self, Context, bundle};
 use crate::seccomp::{self, FilterCache};
 use crate::{
-    ContainerRequest, Error, Exec, ExecRequest, ExecStdio, ExecStreams, Exit, Key, Resized, RuntimeHandler,
-    Sandbox, SandboxSpec, ShimConfig, Started, UnixNanos,
+    AttachRequest, Attached, ContainerRequest, Error, Exec, ExecRequest, ExecStdio, ExecStreams, Exit, Key,
+    Resized, RuntimeHandler, Sandbox, SandboxSpec, ShimConfig, StartErrorKind, Started, UnixNanos,
 };
 use connection::Connection;
 
@@ -52,6 +52,11 @@ pub enum ShimEvent {
         /// How pause ended.
         exit: Exit,
     },
+    /// An attachment did not read fast enough and gets no more.
+    CutOff {
+        /// The attachment's key.
+        key: Key,
+    },
     /// The connection to the shim ended: it is gone, or this daemon is shutting it down.
     Disconnected,
 }
@@ -74,6 +79,8 @@ pub struct Shim {
     connection: Arc<Connection>,
     /// The Pod's cgroup.
     cgroup: String,
+    /// The version of the protocol that both ends know.
+    version: u32,
     /// What is known of the sandbox, for external runtimes.
     sandbox: Arc<Mutex<Option<SandboxState>>>,
 }
@@ -101,7 +108,7 @@ impl Shim {
         })?;
         let (connection, events) =
             Connection::open(spawned.socket, &config.pod_dir, spawned.pid, spawned.pidfd)?;
-        let shim = Self { connection, cgroup: config.cgroup, sandbox: Arc::default() };
+        let shim = Self { connection, cgroup: config.cgroup, version: VERSION, sandbox: Arc::default() };
         // Its own version needs no waiting for, the requests that follow are answered in order.
         shim.connection.post(Request::Hello { version: VERSION }).await?;
         Ok((shim, events))
@@ -112,9 +119,8 @@ impl Shim {
         let refused = |source| Error::Shim { attempt: "connect to", pod_dir: pod_dir.to_owned(), source };
         let found = spawn::connect(pod_dir).map_err(refused)?;
         let (connection, events) = Connection::open(found.socket, pod_dir, found.pid, found.pidfd)?;
-        let (reply, _) = connection.ask(Request::Hello { version: VERSION }, Vec::new()).await?;
-        let Reply::Welcome { cgroup, .. } = reply else { return Err(connection.nonsense("Hello")) };
-        let shim = Self { connection, cgroup, sandbox: Arc::default() };
+        let (version, cgroup) = greet(&connection).await?;
+        let shim = Self { connection, cgroup, version, sandbox: Arc::default() };
         *shim.lock_sandbox() = shim.ask_state().await?.sandbox;
         Ok((shim, events))
     }
@@ -233,6 +239,7 @@ impl Shim {
         key: Key,
         process: &oci_spec::runtime::Process,
     ) -> Result<ExecServer, Error> {
+        self.need(EXEC_SERVER_VERSION, "run repeated commands")?;
         let failed = |source| Error::Shim {
             attempt: "make a socket for",
             pod_dir: self.connection.pod_dir().to_owned(),
@@ -244,6 +251,25 @@ impl Shim {
         let call = Request::OpenExecServer { container, key, process: Box::new(process) };
         self.connection.ask(call, vec![theirs]).await?;
         ExecServer::open(ours, self.connection.pod_dir()).map_err(failed)
+    }
+
+    /// Joins the first process of a running container. What it wrote before is not repeated.
+    pub async fn attach(&self, request: AttachRequest) -> Result<Attached, Error> {
+        self.need(ATTACH_VERSION, "attach to a container")?;
+        let AttachRequest { container, key, stdin, stdout, stderr, hand_over_stdin } = request;
+        let call = Request::Attach { key, container, streams: [stdin, stdout, stderr], hand_over_stdin };
+        let (reply, descriptors) = self.connection.ask(call, Vec::new()).await?;
+        let Reply::Attached { terminal, streams: [stdin, stdout, stderr] } = reply else {
+            return Err(self.connection.nonsense("Attach"));
+        };
+        let mut descriptors = descriptors.into_iter();
+        let mut next = |is_sent: bool| if is_sent { descriptors.next() } else { None };
+        Ok(Attached {
+            terminal: next(terminal),
+            stdin: next(stdin),
+            stdout: next(stdout),
+            stderr: next(stderr),
+        })
     }
 
     /// Changes limits of a running container, or of the Pod as a whole (`None`). What is `None` in them stays as it is.
@@ -261,7 +287,8 @@ impl Shim {
         self.act("signal", key, Request::Signal { key: key.to_owned(), signal }).await
     }
 
-    /// Kills every process of a container's cgroup, or an exec. One that has ended is no error.
+    /// Kills every process of a container's cgroup, or an exec and what it started in its session. A container that has
+    /// ended is no error.
     pub async fn kill(&self, key: &str) -> Result<(), Error> {
         self.act("kill", key, Request::Kill { key: key.to_owned() }).await
     }
@@ -269,6 +296,31 @@ impl Shim {
     /// Forgets a container that has ended: its mounts and its cgroup go. The exit record stays on disk.
     pub async fn remove(&self, key: &str) -> Result<(), Error> {
         self.act("remove", key, Request::Remove { key: key.to_owned() }).await
+    }
+
+    /// Sends a container its stop signal, once whatever number of daemons asks for it. One that has ended is no error.
+    pub async fn signal_once(&self, key: &str, signal: i32) -> Result<(), Error> {
+        if self.version < ATTACH_VERSION {
+            return self.signal(key, signal).await;
+        }
+        self.act("signal", key, Request::SignalOnce { key: key.to_owned(), signal }).await
+    }
+
+    /// What becomes of a start that an earlier daemon asked for.
+    pub async fn started(&self, key: &str) -> Result<Started, Error> {
+        self.need(ATTACH_VERSION, "wait for a start")?;
+        match self.connection.ask(Request::Await { key: key.to_owned() }, Vec::new()).await? {
+            (Reply::Started { pid, started_at, warnings }, _) => Ok(Started { pid, started_at, warnings }),
+            _ => Err(self.connection.nonsense("Await")),
+        }
+    }
+
+    fn need(&self, needed: u32, attempt: &'static str) -> Result<(), Error> {
+        if self.version >= needed {
+            return Ok(());
+        }
+        let pod_dir = self.connection.pod_dir().to_owned();
+        Err(Error::TooOld { attempt, pod_dir, has: self.version, needed })
     }
 
     async fn act(&self, attempt: &'static str, key: &str, request: Request) -> Result<(), Error> {
@@ -332,6 +384,22 @@ impl Shim {
     }
 }
 
+/// Agrees on a version with a running shim, which may be older than this process: the newest first. Returns it and the
+/// Pod's cgroup.
+async fn greet(connection: &Connection) -> Result<(u32, String), Error> {
+    let mut version = VERSION;
+    loop {
+        match connection.ask(Request::Hello { version }, Vec::new()).await {
+            Ok((Reply::Welcome { cgroup, .. }, _)) => return Ok((version, cgroup)),
+            Ok(_) => return Err(connection.nonsense("Hello")),
+            Err(Error::Start(refusal)) if refusal.kind == StartErrorKind::Conflict && version > 1 => {
+                version -= 1
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// What this process, and so a shim it starts, can give.
 fn available_capabilities() -> u64 {
     rustix::thread::capabilities(None).map_or(0, |sets| sets.permitted.bits())
@@ -356,3 +424,6 @@ fn streams(stdio: ExecStdio) -> std::io::Result<([Option<OwnedFd>; 3], ExecStrea
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,10 +7,9 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use container::{ExecRequest, ExecServer, ExecStdio, ExecStreams, Key, Shim};
+use container::{ExecRequest, ExecServer, ExecStdio, ExecStreams};
 use lifecycle::Failure;
 use model::pod::{Container, Pod, SeccompProfile};
 use oci_spec::runtime::Process;
@@ -20,8 +19,7 @@ use tokio::net::unix::pipe;
 use super::chain;
 use super::handler::probe_error;
 use crate::answer::{Answer, LIMIT_BYTES, within};
-use crate::clock;
-use crate::pod::{PodContext, key};
+use crate::pod::{PodContext, RunningExec, key, new_key};
 use crate::spec::exec_process;
 
 /// Runs a command in the container: a probe's within its timeout, a hook's for as long as it may take.
@@ -73,7 +71,7 @@ async fn open_server(context: &Arc<PodContext>, container: &str, attempt: u32) -
         return None;
     }
     let shim = context.running_shim()?;
-    match shim.open_exec_server(key(container, attempt), unique_key(), &process).await {
+    match shim.open_exec_server(key(container, attempt), new_key("execs"), &process).await {
         Ok(server) => Some(server),
         Err(error) => {
             tracing::debug!(%error, container, "probes run without an exec server");
@@ -97,7 +95,7 @@ async fn run_once(
     attempt: u32,
     command: &[String],
 ) -> Result<Answer, Failure> {
-    let exec_key = unique_key();
+    let exec_key = new_key("exec");
     let process = context.prepared().processes.get(container).cloned();
     let (Some(shim), Some(process)) = (context.running_shim(), process) else {
         return Err(probe_error(format!("container {container} is not running")));
@@ -111,10 +109,10 @@ async fn run_once(
         process: exec_process(&process, command.to_vec(), false),
         stdio: ExecStdio::Descriptors { stdin: None, stdout: Some(stdout), stderr: Some(stderr) },
     };
-    let mut running = RunningExec { context, shim: shim.clone(), key: exec_key, ended: false };
+    let mut running = RunningExec::new(context, shim.clone(), exec_key);
     let streams = shim.exec(request).await;
     if let Err(error) = &streams {
-        running.ended = true;
+        running.ended();
         return match error {
             // The container has no such program: an answer of the container, not a failure of podling.
             container::Error::Start(start) => Ok(Answer::Failure(start.message.clone())),
@@ -124,9 +122,9 @@ async fn run_once(
     let Ok(container::Exec { streams: ExecStreams::Given, .. }) = streams else {
         return Err(probe_error(format!("the shim gave other streams to {container} than asked for")));
     };
-    let (exit, text) = read_until(output, exit).await;
-    let exit = exit.map_err(|_| probe_error(format!("the shim of {container} went away")))?;
-    running.ended = true;
+    let (exit, text) = read_until(output, exit.wait()).await;
+    let exit = exit.ok_or_else(|| probe_error(format!("the shim of {container} went away")))?;
+    running.ended();
     Ok(judged(command, exit.code, &text))
 }
 
@@ -137,12 +135,6 @@ fn judged(command: &[String], code: i32, output: &str) -> Answer {
         "" => Answer::Failure(format!("command {command:?} exited with {code}")),
         text => Answer::Failure(text.to_owned()),
     }
-}
-
-/// Never the key of an earlier daemon's exec, which the shim would answer with what that one did.
-fn unique_key() -> Key {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    format!("exec:{}:{}", clock::now().boot_nanos, COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A pipe for a command's output; only our end does not block.
@@ -177,26 +169,4 @@ async fn read_until<T>(mut output: pipe::Receiver, ended: impl Future<Output = T
         keep(&mut kept, &buffer[..length]);
     }
     (exit, String::from_utf8_lossy(&kept).into_owned())
-}
-
-/// Kills the command when nobody waits for it any more: a timeout, or a container that is being stopped.
-struct RunningExec<'a> {
-    context: &'a Arc<PodContext>,
-    shim: Shim,
-    key: Key,
-    ended: bool,
-}
-
-impl Drop for RunningExec<'_> {
-    fn drop(&mut self) {
-        self.context.forget_exec(&self.key);
-        if self.ended {
-            return;
-        }
-        let (shim, key) = (self.shim.clone(), self.key.clone());
-        tokio::spawn(async move {
-            // One that has ended meanwhile is no error.
-            let _ = shim.signal(&key, rustix::process::Signal::KILL.as_raw()).await;
-        });
-    }
 }

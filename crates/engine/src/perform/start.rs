@@ -19,7 +19,10 @@ const LOG_MAX_FILES: u32 = 5;
 pub(super) async fn start(context: &Arc<PodContext>, name: &str, attempt: u32) -> Performed {
     match start_container(context, name, attempt).await {
         Ok(change) => performed(change),
-        Err(failure) => (Err(failure), Change::Nothing),
+        Err(failure) => {
+            context.incarnations.ended(name, attempt, None);
+            (Err(failure), Change::Nothing)
+        }
     }
 }
 
@@ -48,7 +51,8 @@ async fn start_container(context: &Arc<PodContext>, name: &str, attempt: u32) ->
     let shim = context.shim().await.map_err(|error| failed(Reason::CreateContainerError, chain(&error)))?;
     hold(context, &image).await?;
     let started = shim.start_container(request).await.map_err(|error| start_failure(name, &error))?;
-    context.prepared().pids.insert(name.to_owned(), started.pid);
+    let started_wall_nanos = i64::try_from(started.started_at.0).unwrap_or(i64::MAX);
+    context.incarnations.started(name, attempt, started.pid, started_wall_nanos);
     for message in started.warnings {
         let reason = "Degraded";
         let container = Some(name.to_owned());
@@ -56,7 +60,7 @@ async fn start_container(context: &Arc<PodContext>, name: &str, attempt: u32) ->
     }
     context.report_step(format!("start {name}/{attempt}"), begun);
     crate::diagnose::after_start(context, name, attempt);
-    let started_at = clock::at_wall(i64::try_from(started.started_at.0).unwrap_or(i64::MAX));
+    let started_at = clock::at_wall(started_wall_nanos);
     let instance = Instance {
         attempt,
         container_id,
@@ -114,8 +118,8 @@ fn user(request: &ContainerRequest) -> Option<User> {
 fn target(context: &PodContext, pod: &Pod, name: &str) -> Result<Option<Key>, Failure> {
     let ephemeral = pod.spec.ephemeral_containers.iter().find(|ephemeral| ephemeral.container.name == name);
     let Some(target) = ephemeral.and_then(|ephemeral| ephemeral.target.as_deref()) else { return Ok(None) };
-    let attempt = context.prepared().attempts.get(target).copied();
-    let running = attempt.filter(|attempt| context.is_running(target, *attempt));
+    let newest = context.incarnations.get(target).map(|incarnation| incarnation.attempt);
+    let running = newest.filter(|attempt| context.is_running(target, *attempt));
     running.map(|attempt| Some(key(target, attempt))).ok_or_else(|| {
         let message = format!("unable to find target container {target:?}: it does not run");
         failed(Reason::CreateContainerError, message)
@@ -133,15 +137,15 @@ fn stop_signal(container: &Container, image: &Image) -> i32 {
 
 /// 64 hex digits as container engines give them; from UID, name and attempt, so that the same incarnation has
 /// the same ID whoever asks.
-fn container_id(pod: &Pod, name: &str, attempt: u32) -> String {
+pub(crate) fn container_id(pod: &Pod, name: &str, attempt: u32) -> String {
     let incarnation = format!("{}/{name}/{attempt}", pod.meta.uid);
     format!("podling://{}", image::Digest::of(incarnation.as_bytes()).hex())
 }
 
 /// Keeps what later actions on this incarnation need.
 fn remember(context: &PodContext, name: &str, attempt: u32, request: &ContainerRequest, stop_signal: i32) {
+    context.incarnations.begin(name, attempt);
     let mut prepared = context.prepared();
-    prepared.attempts.insert(name.to_owned(), attempt);
     prepared.stop_signals.insert(name.to_owned(), stop_signal);
     if let Some(process) = request.spec.process() {
         prepared.processes.insert(name.to_owned(), process.clone());

@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use container::{ExecServer, Key, Shim, ShimConfig, ShimEvent};
 use image::Image;
-use lifecycle::Event;
+use lifecycle::{Event, Status};
 use model::pod::Pod;
 use oci_spec::runtime::Process;
-use tokio::sync::{OnceCell, mpsc, oneshot};
+use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use volume::Prepared;
 
 use super::Input;
+use super::exec::ExecEnd;
+use super::incarnations::Incarnations;
 use crate::control_plane::{Report, ReportKind};
 use crate::node::NodeShared;
 use crate::perform::Ahead;
@@ -76,6 +78,8 @@ impl PodDirectories {
 pub(crate) struct PodContext {
     pub(crate) node: Arc<NodeShared>,
     pub(crate) directories: PodDirectories,
+    /// Grows from one admitted Pod to the next.
+    pub(crate) admitted: u64,
     /// `/podling/NODE/podUID`.
     pub(crate) cgroup: String,
     pod: Mutex<Arc<Pod>>,
@@ -83,8 +87,14 @@ pub(crate) struct PodContext {
     shim: Mutex<Arc<OnceCell<Shim>>>,
     inputs: mpsc::Sender<Input>,
     prepared: Mutex<PreparedThings>,
+    /// The newest incarnation of each container.
+    pub(crate) incarnations: Incarnations,
+    /// What was told of the Pod last.
+    status: Mutex<Option<Arc<Status>>>,
     /// Whoever waits for the end of an exec.
-    execs: Mutex<HashMap<Key, oneshot::Sender<container::Exit>>>,
+    execs: Mutex<HashMap<Key, watch::Sender<Option<container::Exit>>>>,
+    /// Whoever must know when an attachment is cut off.
+    attachments: Mutex<HashMap<Key, oneshot::Sender<()>>>,
 }
 
 /// What actions made and later actions need. Each round's observation comes from completions instead; this is
@@ -100,10 +110,6 @@ pub(crate) struct PreparedThings {
     pub(crate) processes: BTreeMap<String, Process>,
     /// What signal stops each container.
     pub(crate) stop_signals: BTreeMap<String, i32>,
-    /// Pids of first processes by container, to tell who holds a port.
-    pub(crate) pids: BTreeMap<String, i32>,
-    /// The newest incarnation of each container.
-    pub(crate) attempts: BTreeMap<String, u32>,
     /// Images that are pulled before their containers are due.
     pub(crate) ahead: Option<Ahead>,
     /// The sandbox's network namespace.
@@ -116,18 +122,27 @@ pub(crate) struct PreparedThings {
 pub(crate) type ExecServerSlot = Arc<OnceCell<Option<ExecServer>>>;
 
 impl PodContext {
-    pub(crate) fn new(pod: Pod, node: Arc<NodeShared>, inputs: mpsc::Sender<Input>) -> PodContext {
+    pub(crate) fn new(
+        pod: Pod,
+        node: Arc<NodeShared>,
+        admitted: u64,
+        inputs: mpsc::Sender<Input>,
+    ) -> PodContext {
         let directories = PodDirectories::of(&pod, &node.config.data_dir, &node.config.run_dir);
         let cgroup = format!("/podling/{}/pod{}", node.config.name, pod.meta.uid);
         PodContext {
             node,
             directories,
+            admitted,
             cgroup,
             pod: Mutex::new(Arc::new(pod)),
             shim: Mutex::default(),
             inputs,
             prepared: Mutex::default(),
+            incarnations: Incarnations::default(),
+            status: Mutex::default(),
             execs: Mutex::default(),
+            attachments: Mutex::default(),
         }
     }
 
@@ -172,14 +187,6 @@ impl PodContext {
         std::mem::take(&mut *lock(&self.shim)).get().cloned()
     }
 
-    fn pid_ended(&self, container: &str, attempt: u32) {
-        let mut prepared = self.prepared();
-        if prepared.attempts.get(container) == Some(&attempt) {
-            prepared.pids.remove(container);
-            prepared.exec_servers.remove(container);
-        }
-    }
-
     /// The place of an incarnation's exec server.
     pub(crate) fn exec_server(&self, container: &str, attempt: u32) -> ExecServerSlot {
         let mut prepared = self.prepared();
@@ -193,6 +200,14 @@ impl PodContext {
         }
     }
 
+    /// The shim ends it with its container.
+    fn end_exec_server(&self, container: &str, attempt: u32) {
+        let mut prepared = self.prepared();
+        if prepared.exec_servers.get(container).is_some_and(|(of, _)| *of == attempt) {
+            prepared.exec_servers.remove(container);
+        }
+    }
+
     /// That incarnation gets no exec server any more.
     pub(crate) fn forgo_exec_server(&self, container: &str, attempt: u32) {
         let without = ExecServerSlot::new(OnceCell::new_with(Some(None)));
@@ -200,10 +215,10 @@ impl PodContext {
     }
 
     /// Awaits the end of an exec: to be called before the exec is asked for.
-    pub(crate) fn expect_exec(&self, key: Key) -> oneshot::Receiver<container::Exit> {
-        let (sender, receiver) = oneshot::channel();
+    pub(crate) fn expect_exec(&self, key: Key) -> ExecEnd {
+        let (sender, end) = ExecEnd::new();
         lock(&self.execs).insert(key, sender);
-        receiver
+        end
     }
 
     /// Nobody awaits that exec any more.
@@ -211,10 +226,30 @@ impl PodContext {
         lock(&self.execs).remove(key);
     }
 
+    /// Awaits that an attachment is cut off: to be called before it is asked for.
+    pub(crate) fn expect_cut(&self, key: Key) -> oneshot::Receiver<()> {
+        let (sender, cut) = oneshot::channel();
+        lock(&self.attachments).insert(key, sender);
+        cut
+    }
+
+    /// Nobody is attached by that key any more.
+    pub(crate) fn forget_attachment(&self, key: &str) {
+        lock(&self.attachments).remove(key);
+    }
+
     /// Whether that incarnation was started and has not ended, as far as the engine was told.
     pub(crate) fn is_running(&self, container: &str, attempt: u32) -> bool {
-        let prepared = self.prepared();
-        prepared.attempts.get(container) == Some(&attempt) && prepared.pids.contains_key(container)
+        self.incarnations.is_running(container, attempt)
+    }
+
+    /// What was told of the Pod last.
+    pub(crate) fn status(&self) -> Option<Arc<Status>> {
+        lock(&self.status).clone()
+    }
+
+    pub(super) fn set_status(&self, status: Status) {
+        *lock(&self.status) = Some(Arc::new(status));
     }
 
     pub(crate) fn report(&self, kind: ReportKind) {
@@ -261,14 +296,21 @@ async fn forward(context: Arc<PodContext>, mut events: mpsc::Receiver<ShimEvent>
             ShimEvent::Exited { key, exit } => {
                 let waiting = lock(&context.execs).remove(&key);
                 if let Some(waiting) = waiting {
-                    // Whoever gave up waiting does not need to know.
-                    let _ = waiting.send(exit);
+                    waiting.send_replace(Some(exit));
                     continue;
                 }
                 let Some((container, attempt)) = parse_key(&key) else { continue };
                 let ended = termination::ended(&context, container, attempt, exit);
-                context.pid_ended(container, attempt);
+                context.end_exec_server(container, attempt);
+                context.incarnations.ended(container, attempt, Some(exit.code));
                 Input::ContainerEnded { container: container.to_owned(), attempt, ended }
+            }
+            ShimEvent::CutOff { key } => {
+                if let Some(attachment) = lock(&context.attachments).remove(&key) {
+                    // One that has just left does not need to know.
+                    let _ = attachment.send(());
+                }
+                continue;
             }
             ShimEvent::SandboxGone { .. } => Input::SandboxDied,
             ShimEvent::Disconnected => return shim_ended(&context).await,
@@ -304,11 +346,12 @@ async fn shim_ended(context: &Arc<PodContext>) {
             continue;
         }
         let ended = termination::ended(context, container, attempt, exit);
+        context.incarnations.ended(container, attempt, Some(exit.code));
         let input = Input::ContainerEnded { container: container.to_owned(), attempt, ended };
         // Without a receiver the Pod is gone already.
         let _ = context.inputs.send(input).await;
     }
-    context.prepared().pids.clear();
+    context.incarnations.all_ended();
     let _ = context.inputs.send(Input::ShimDied).await;
 }
 

@@ -12,6 +12,8 @@
 //! No decision is taken while acting, and none is taken here: what to do is [`lifecycle::decide`]'s.
 
 mod context;
+mod exec;
+mod incarnations;
 mod world;
 
 use std::borrow::Cow;
@@ -33,6 +35,8 @@ use crate::journal::{self, Journal};
 use crate::{clock, diagnose, perform};
 
 pub(crate) use context::{PodContext, key};
+pub(crate) use exec::{ExecEnd, RunningExec, new_key};
+pub(crate) use incarnations::{Incarnation, IncarnationState};
 pub(crate) use world::{Change, Ended};
 
 /// What reaches a Pod's task from outside.
@@ -306,6 +310,7 @@ impl PodTask {
     fn tell(&mut self, decision: &Decision) {
         if self.reported.as_ref() != Some(&decision.status) {
             self.reported = Some(decision.status.clone());
+            self.context.set_status(decision.status.clone());
             self.context.report(ReportKind::Status(Box::new(decision.status.clone())));
         }
         if decision.blocked.is_some() && self.blocked != decision.blocked {

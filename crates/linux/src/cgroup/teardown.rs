@@ -132,7 +132,7 @@ impl Cgroup {
     }
 
     /// The processes in this cgroup and below.
-    fn procs_below(&self) -> Result<Vec<u32>, CgroupError> {
+    pub fn procs_below(&self) -> Result<Vec<u32>, CgroupError> {
         let mut pids = self.procs()?;
         let v1 = if self.is_v2() { None } else { Some(self.controller_directory("pids")?) };
         for top in self.v2_directory().into_iter().chain(v1) {

@@ -1,22 +1,13 @@
-//! Follows the log files of containers as they grow: inotify tells when, reading tells what.
-//!
-//! A file is read until its end; then, if another file has taken its name, the rotated files between the two
-//! are read in order, so that no line is lost that is still on disk. Nothing polls: without a change nothing
-//! is read.
+//! Follows the log files of containers as they grow, and gives out whole lines. Reading across rotation and hearing of
+//! growth are the engine's; nothing polls: without a change nothing is read.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
-use rustix::fs::inotify;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use engine::logs::cri::{self, Joiner, Stream};
+use engine::logs::{Changes, Files};
 
 use super::cast::Member;
-use super::cri::{self, Joiner, Stream};
 use crate::console::Line;
 
 /// What is read of one file before the others have their turn.
@@ -26,7 +17,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 
 /// The log files of a run.
 pub(super) struct Logs {
-    inotify: AsyncFd<OwnedFd>,
+    changes: Changes,
     followers: Vec<Follower>,
 }
 
@@ -37,10 +28,7 @@ struct Follower {
     pod: String,
     member: Member,
     attempt: u32,
-    /// The name of the newest file.
-    path: PathBuf,
-    /// The file being read; none until it exists.
-    file: Option<File>,
+    files: Files,
     /// The beginning of a record whose end is not written yet.
     begun: Vec<u8>,
     joiner: Joiner,
@@ -50,27 +38,20 @@ struct Follower {
 
 impl Logs {
     pub(super) fn new() -> io::Result<Logs> {
-        let inotify = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
-        Ok(Logs { inotify: watched(inotify)?, followers: Vec::new() })
+        Ok(Logs { changes: Changes::new()?, followers: Vec::new() })
     }
 
     /// Begins to follow a file, which need not exist yet.
     pub(super) fn follow(&mut self, pod: &str, member: &Member, attempt: u32, path: &Path) -> io::Result<()> {
         let directory = path.parent().unwrap_or(Path::new("/"));
         std::fs::create_dir_all(directory)?;
-        let changes = inotify::WatchFlags::MODIFY
-            | inotify::WatchFlags::CREATE
-            | inotify::WatchFlags::MOVED_FROM
-            | inotify::WatchFlags::MOVED_TO
-            | inotify::WatchFlags::ONLYDIR;
-        let watch = inotify::add_watch(self.inotify.get_ref(), directory, changes)?;
+        let watch = self.changes.add(directory)?;
         self.followers.push(Follower {
             watch,
             pod: pod.to_owned(),
             member: member.clone(),
             attempt,
-            path: path.to_owned(),
-            file: None,
+            files: Files::new(path.to_owned()),
             begun: Vec::new(),
             joiner: Joiner::default(),
             // What was written before the watch raises no event.
@@ -81,29 +62,13 @@ impl Logs {
 
     /// Waits until some file may have grown. Cancel-safe.
     pub(super) async fn changed(&mut self) -> io::Result<()> {
-        loop {
-            let mut guard = self.inotify.readable().await?;
-            let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
-            let mut changes = inotify::Reader::new(self.inotify.get_ref(), &mut buffer);
-            let mut is_any = false;
-            loop {
-                match changes.next() {
-                    Ok(change) => {
-                        // -1 is an overflow of the queue: everything may have changed.
-                        for follower in &mut self.followers {
-                            follower.is_dirty |= change.wd() == follower.watch || change.wd() == -1;
-                        }
-                        is_any = true;
-                    }
-                    Err(rustix::io::Errno::AGAIN) => break,
-                    Err(errno) => return Err(errno.into()),
-                }
+        let followers = &mut self.followers;
+        let note = |change: engine::logs::Change| {
+            for follower in followers.iter_mut() {
+                follower.is_dirty |= change.concerns(follower.watch);
             }
-            guard.clear_ready();
-            if is_any {
-                return Ok(());
-            }
-        }
+        };
+        self.changes.next(note).await
     }
 
     /// Reads what has grown, a bounded amount of it; returns whether there is more.
@@ -146,23 +111,8 @@ impl Follower {
         let mut chunk = vec![0; CHUNK_BYTES];
         let mut left = budget_bytes;
         while left > 0 {
-            if self.file.is_none() && !self.open_next()? {
-                return Ok(false);
-            }
-            let Some(file) = &mut self.file else { return Ok(false) };
-            match file.read(&mut chunk)? {
-                0 => {
-                    // The name must be looked at before the end is looked at again: a file that has a successor
-                    // is complete, and what was written before the successor came is read now.
-                    if !self.has_successor()? {
-                        return Ok(false);
-                    }
-                    let Some(file) = &mut self.file else { return Ok(false) };
-                    match file.read(&mut chunk)? {
-                        0 => _ = self.open_next()?,
-                        length => self.take(&chunk[..length], each)?,
-                    }
-                }
+            match self.files.read(&mut chunk)? {
+                0 => return Ok(false),
                 length => {
                     left = left.saturating_sub(length);
                     self.take(&chunk[..length], each)?;
@@ -231,69 +181,6 @@ impl Follower {
             text,
         }
     }
-
-    /// Whether the name leads to another file than the one that is being read.
-    fn has_successor(&self) -> io::Result<bool> {
-        let Some(file) = &self.file else { return Ok(true) };
-        match std::fs::metadata(&self.path) {
-            Ok(newest) => Ok(newest.ino() != file.metadata()?.ino()),
-            // Between the renaming of the old file and the making of the new one.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Opens the file after the one that was read, which may itself be a rotated one. `false`: there is none.
-    fn open_next(&mut self) -> io::Result<bool> {
-        let mut files = rotated(&self.path)?;
-        files.push(self.path.clone());
-        let current = match &self.file {
-            Some(file) => Some(file.metadata()?.ino()),
-            None => None,
-        };
-        // Files may be rotated away while they are looked at; those are skipped.
-        let mut opened: Vec<(u64, File)> = Vec::new();
-        for path in files {
-            if let Ok(file) = File::open(path)
-                && let Ok(metadata) = file.metadata()
-            {
-                opened.push((metadata.ino(), file));
-            }
-        }
-        let next = match opened.iter().position(|(inode, _)| Some(*inode) == current) {
-            Some(position) => position + 1,
-            // Nothing was read yet, or what was read is deleted: the oldest file that is left.
-            None => 0,
-        };
-        match opened.into_iter().nth(next) {
-            Some((_, file)) => {
-                self.file = Some(file);
-                Ok(true)
-            }
-            None => Ok(false),
-        }
-    }
-}
-
-/// The descriptor as one that can be awaited.
-#[expect(deprecated, reason = "its successor is unsafe only for types that may give away their descriptor")]
-fn watched(inotify: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(inotify, Interest::READABLE)
-}
-
-/// The rotated files beside a log, oldest first: the name and a time, which sorts as text.
-fn rotated(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let Some(directory) = path.parent() else { return Ok(Vec::new()) };
-    let prefix = format!("{}.", path.file_name().unwrap_or_default().to_string_lossy());
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(&prefix) {
-            files.push(entry.path());
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 #[cfg(test)]

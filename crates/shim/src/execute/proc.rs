@@ -42,6 +42,17 @@ impl Proc {
         if written == value.len() { Ok(()) } else { Err(io::Error::from(io::ErrorKind::WriteZero)) }
     }
 
+    /// Reads a file of procfs.
+    pub(crate) fn read(&self, path: &str) -> io::Result<String> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let mut file = std::fs::File::from(openat2(&self.root, path, flags, Mode::empty(), resolve)?);
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut file, &mut bytes)?;
+        // A process may give itself a name that is no text.
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Sets a sysctl, like "net.core.somaxconn", in the caller's namespaces.
     pub(crate) fn sysctl(&self, name: &str, value: &str) -> io::Result<()> {
         self.write(&sysctl_path(name), value)

@@ -41,6 +41,8 @@ pub(super) struct Container {
     /// The pid and time of its start, also after its end.
     pub(super) started: Option<(i32, UnixNanos)>,
     pub(super) log: Log,
+    /// Whether it was sent its stop signal.
+    pub(super) is_signalled: bool,
     /// The write end of its standard input, if that is kept open.
     pub(super) stdin: Option<OwnedFd>,
     /// The master of its terminal.
@@ -98,6 +100,7 @@ impl Shim {
             pidfd: Some(pidfd),
             started: None,
             log,
+            is_signalled: false,
             stdin: None,
             terminal: None,
             leaves_processes: shares || plan.new_namespaces & clone::NEW_PID == 0,
@@ -321,7 +324,19 @@ impl Shim {
         }
     }
 
-    /// Kills every process of a container, or one exec.
+    /// Sends a container its stop signal, the first time that this is asked.
+    pub(super) fn signal_once(&mut self, key: &str, signal: i32) -> Result<(), StartError> {
+        if self.containers.get(key).ok_or_else(|| unknown(key))?.is_signalled {
+            return Ok(());
+        }
+        self.signal(key, signal)?;
+        if let Some(container) = self.containers.get_mut(key) {
+            container.is_signalled = true;
+        }
+        Ok(())
+    }
+
+    /// Kills every process of a container, or those of one exec.
     pub(super) fn kill(&mut self, key: &str) -> Result<(), StartError> {
         match self.containers.get(key) {
             Some(container) => {
@@ -334,8 +349,7 @@ impl Shim {
                     .map_err(io::Error::other)
                     .attempt(Step::Cgroup, || format!("kill {key}"))
             }
-            None if self.execs.contains_key(key) => self.signal(key, Signal::KILL.as_raw()),
-            None => Err(unknown(key)),
+            None => self.kill_session(self.execs.get(key).ok_or_else(|| unknown(key))?),
         }
     }
 
@@ -365,7 +379,7 @@ impl Shim {
     }
 }
 
-fn unknown(key: &str) -> StartError {
+pub(super) fn unknown(key: &str) -> StartError {
     refusal(StartErrorKind::NoSuchContainer, format!("there is no container or exec {key}"))
 }
 

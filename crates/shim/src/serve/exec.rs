@@ -1,20 +1,31 @@
 //! Execs: further processes in running containers.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::os::fd::OwnedFd;
 
 use linux::clone::Cloned;
+use rustix::process::{Signal, pidfd_send_signal};
 
-use super::container::join_handles;
+use super::container::{join_handles, open_pidfd};
 use super::requests::{Answer, Caller, refusal};
 use super::start::Birth;
 use super::{Role, Shim};
 use crate::execute::{Attempt, ExecSurroundings, Streams, become_exec, report_channel};
 use crate::plan::ProcessPlan;
-use crate::protocol::{StartErrorKind, Step};
+use crate::protocol::{Exit, Message, Reply, StartError, StartErrorKind, Step};
+
+/// How often the processes of an exec are looked for before those that fork faster are left to the container's end.
+const MOST_LOOKS: usize = 16;
+
+/// How many ends of execs are remembered.
+pub(super) const ENDED_EXECS: usize = 64;
 
 /// A running exec.
 #[derive(Debug)]
 pub(super) struct Exec {
+    /// Its first process, which leads a session of its own.
+    pub(super) pid: i32,
     pub(super) pidfd: OwnedFd,
     /// The container it runs in.
     pub(super) container: String,
@@ -31,8 +42,11 @@ impl Shim {
         streams: [bool; 3],
         descriptors: Vec<OwnedFd>,
     ) -> Answer {
-        if self.execs.contains_key(&key) || self.containers.contains_key(&key) {
-            return Err(refusal(StartErrorKind::Conflict, format!("{key} runs already")));
+        if self.containers.contains_key(&key) {
+            return Err(refusal(StartErrorKind::Conflict, format!("{key} is a container")));
+        }
+        if let Some(answer) = self.answer_exec_again(caller, &key) {
+            return answer;
         }
         let mut descriptors = descriptors.into_iter();
         let given = streams.map(|is_given| if is_given { descriptors.next() } else { None });
@@ -62,9 +76,77 @@ impl Shim {
             Cloned::Parent { pid, pidfd } => (pid, pidfd),
         };
         drop(surroundings);
-        self.execs.insert(key.clone(), Exec { pidfd, container: container.to_owned() });
+        self.execs.insert(key.clone(), Exec { pid, pidfd, container: container.to_owned() });
         self.processes.insert(pid, Role::Exec(key.clone()));
         self.add_birth(channel, Birth::new(pid, Role::Exec(key), caller))?;
         Ok(None)
+    }
+
+    /// Answers a key that was seen before. Its streams went to whoever asked first; its end is told again.
+    fn answer_exec_again(&mut self, caller: Caller, key: &str) -> Option<Answer> {
+        let role = Role::Exec(key.to_owned());
+        if let Some(birth) = self.births.values_mut().find(|birth| birth.role == role) {
+            birth.callers.push(caller);
+            return Some(Ok(None));
+        }
+        if let Some(exec) = self.execs.get(key) {
+            return Some(Ok(Some((Reply::Exec { pid: exec.pid, warnings: Vec::new() }, Vec::new()))));
+        }
+        let (_, pid, exit) = self.ended_execs.iter().find(|(ended, _, _)| ended == key)?;
+        let (reply, exit) = (Reply::Exec { pid: *pid, warnings: Vec::new() }, *exit);
+        self.reply(caller, Ok(reply), Vec::new());
+        self.send(caller.connection, &Message::Exited { key: key.to_owned(), exit }, Vec::new());
+        Some(Ok(None))
+    }
+
+    /// Remembers the end of an exec for a while: the daemon may die before it has written down what it was told.
+    pub(super) fn remember_exec(&mut self, key: &str, pid: i32, exit: Exit) {
+        if self.ended_execs.len() == ENDED_EXECS {
+            self.ended_execs.pop_front();
+        }
+        self.ended_execs.push_back((key.to_owned(), pid, exit));
+    }
+
+    /// Kills an exec and everything that it started and that has not left its session: the same that a hang-up of a
+    /// terminal reaches. What made a session of its own (a daemon) is the container's, and stays.
+    pub(super) fn kill_session(&self, exec: &Exec) -> Result<(), StartError> {
+        let killed = pidfd_send_signal(&exec.pidfd, Signal::KILL);
+        if let Err(error) = killed
+            && error != rustix::io::Errno::SRCH
+        {
+            return Err(io::Error::from(error)).attempt(Step::Stage, || "kill an exec".to_owned());
+        }
+        let Some(container) = self.containers.get(&exec.container) else { return Ok(()) };
+        let mut known = BTreeSet::new();
+        // What was forked while one look was taken is found by the next.
+        for _ in 0..MOST_LOOKS {
+            let listed = container.cgroup.procs_below().map_err(io::Error::other);
+            let pids = listed.attempt(Step::Cgroup, || format!("list processes of {}", exec.container))?;
+            let members: Vec<i32> = pids
+                .into_iter()
+                .filter_map(|pid| i32::try_from(pid).ok())
+                .filter(|pid| !known.contains(pid) && self.session_of(*pid) == Some(exec.pid))
+                .collect();
+            if members.is_empty() {
+                break;
+            }
+            for pid in members {
+                // Held first, then looked at again: a pid may have been given to somebody else meanwhile.
+                if let Some(process) = open_pidfd(pid)
+                    && self.session_of(pid) == Some(exec.pid)
+                {
+                    let _ = pidfd_send_signal(&process, Signal::KILL);
+                }
+                known.insert(pid);
+            }
+        }
+        Ok(())
+    }
+
+    /// The session of a process, as the host counts (proc_pid_stat(5)). The name before it may hold anything.
+    fn session_of(&self, pid: i32) -> Option<i32> {
+        let stat = self.proc.read(&format!("{pid}/stat")).ok()?;
+        let fields = stat.rsplit_once(')')?.1;
+        fields.split_ascii_whitespace().nth(3)?.parse().ok()
     }
 }

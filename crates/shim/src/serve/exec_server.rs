@@ -59,7 +59,7 @@ impl Shim {
             Cloned::Parent { pid, pidfd } => (pid, pidfd),
         };
         drop(surroundings);
-        self.execs.insert(key.clone(), Exec { pidfd, container: container.to_owned() });
+        self.execs.insert(key.clone(), Exec { pid, pidfd, container: container.to_owned() });
         self.processes.insert(pid, Role::ExecServer(key.clone()));
         self.add_birth(channel, Birth::new(pid, Role::ExecServer(key), caller))?;
         Ok(None)

@@ -83,6 +83,7 @@ impl Shim {
             pidfd: None,
             started: None,
             log,
+            is_signalled: false,
             stdin: None,
             terminal: None,
             leaves_processes: true,

@@ -10,6 +10,7 @@
 //! Nothing here waits for anything but epoll and podling's own files; what could hang (mounts of volumes, runtimes)
 //! happens in children.
 
+mod attach;
 mod connection;
 mod container;
 mod exec;
@@ -26,7 +27,7 @@ mod shutdown;
 mod start;
 mod time;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -61,6 +62,8 @@ enum Source {
     Connection,
     Birth,
     Output,
+    /// The end of an attachment, which is heard of when nobody reads it any more.
+    Copy,
 }
 
 /// What a child process is to the shim.
@@ -99,6 +102,8 @@ struct Shim {
     layers: Vec<PathBuf>,
     containers: BTreeMap<String, Container>,
     execs: BTreeMap<String, exec::Exec>,
+    /// Execs that have ended lately: key, pid and end.
+    ended_execs: VecDeque<(String, i32, Exit)>,
     processes: BTreeMap<i32, Role>,
     held: Vec<OwnedFd>,
     /// Who waits for the end of pause.
@@ -166,6 +171,7 @@ impl Shim {
             layers: Vec::new(),
             containers: BTreeMap::new(),
             execs: BTreeMap::new(),
+            ended_execs: VecDeque::new(),
             processes: BTreeMap::new(),
             held: Vec::new(),
             stopping_sandbox: Vec::new(),
@@ -215,6 +221,7 @@ impl Shim {
                     Source::Connection => self.serve_connection(token),
                     Source::Birth => self.attend_birth(token),
                     Source::Output => self.read_output(token),
+                    Source::Copy => self.close_copy(token),
                 }
             }
             if self.shutting_down.is_some() && self.processes.is_empty() && self.births.is_empty() {
@@ -234,7 +241,10 @@ impl Shim {
     fn watch(&mut self, descriptor: BorrowedFd<'_>, source: Source) -> io::Result<u64> {
         let token = self.next_token;
         self.next_token += 1;
-        epoll::add(&self.epoll, descriptor, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?;
+        // That the other end is closed is told unasked (epoll_ctl(2), EPOLLERR).
+        let flags =
+            if matches!(source, Source::Copy) { epoll::EventFlags::empty() } else { epoll::EventFlags::IN };
+        epoll::add(&self.epoll, descriptor, epoll::EventData::new_u64(token), flags)?;
         self.sources.insert(token, source);
         Ok(token)
     }

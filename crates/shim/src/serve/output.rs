@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 
+use super::attach::Attachment;
 use super::container::{Pipes, STREAMS};
 use super::log::{Stream, Unfinished};
 use super::{Shim, Source};
@@ -19,9 +20,11 @@ const DRAIN_READS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Output {
     descriptor: OwnedFd,
-    key: String,
-    stream: Stream,
+    pub(super) key: String,
+    pub(super) stream: Stream,
     unfinished: Unfinished,
+    /// Who gets a copy.
+    pub(super) attachments: Vec<Attachment>,
 }
 
 /// What one read brought.
@@ -59,7 +62,8 @@ impl Shim {
             .watch(descriptor.as_fd(), Source::Output)
             .attempt(Step::Stdio, || format!("watch the output of {key}"))?;
         let unfinished = Unfinished::new();
-        self.outputs.insert(token, Output { descriptor, key: key.to_owned(), stream, unfinished });
+        let key = key.to_owned();
+        self.outputs.insert(token, Output { descriptor, key, stream, unfinished, attachments: Vec::new() });
         Ok(())
     }
 
@@ -86,6 +90,9 @@ impl Shim {
         if let Some(container) = self.containers.get_mut(&output.key) {
             let text = &self.read_buffer;
             container.log.write(output.stream, text, &mut output.unfinished, &mut self.write_buffer);
+        }
+        if !output.attachments.is_empty() {
+            self.copy_output(token);
         }
         self.read_buffer.clear();
         progress
@@ -121,6 +128,7 @@ impl Shim {
     fn close_output(&mut self, token: u64) {
         let Some(mut output) = self.outputs.remove(&token) else { return };
         self.unwatch(token, output.descriptor.as_fd());
+        self.release(std::mem::take(&mut output.attachments));
         if let Some(container) = self.containers.get_mut(&output.key) {
             container.log.finish(output.stream, &mut output.unfinished, &mut self.write_buffer);
         }

@@ -85,7 +85,9 @@ impl Shim {
         let killed = status.terminating_signal() == Some(9);
         let container = self.containers.get(&exec.container);
         let oom_killed = killed && container.is_some_and(|container| container.oom_killed());
-        self.tell(&Message::Exited { key, exit: exit_of(status, oom_killed) });
+        let exit = exit_of(status, oom_killed);
+        self.remember_exec(&key, exec.pid, exit);
+        self.tell(&Message::Exited { key, exit });
     }
 }
 

@@ -9,6 +9,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen as listen_on, socket_with,
 };
 
+use super::container::unknown;
 use super::{Role, Shim};
 use crate::frame::Frame;
 use crate::protocol::{
@@ -104,6 +105,8 @@ impl Shim {
                 self.start_exec(caller, &container, key, *process, streams, descriptors)
             }
             Request::Signal { key, signal } => self.signal(&key, signal).map(done),
+            Request::SignalOnce { key, signal } => self.signal_once(&key, signal).map(done),
+            Request::Await { key } => self.answer_again(caller, &key).unwrap_or_else(|| Err(unknown(&key))),
             Request::Kill { key } => self.kill(&key).map(done),
             Request::Remove { key } => self.remove(caller, &key),
             Request::Hold => {
@@ -116,6 +119,9 @@ impl Shim {
             Request::OpenExecServer { container, key, process } => {
                 self.open_exec_server(caller, &container, key, *process, descriptors)
             }
+            Request::Attach { key, container, streams, hand_over_stdin } => {
+                self.attach(caller, key, &container, streams, hand_over_stdin)
+            }
             Request::Shutdown => {
                 self.shut_down(caller);
                 Ok(None)
@@ -124,7 +130,7 @@ impl Shim {
     }
 
     fn greet(&mut self, caller: Caller, version: u32) -> Answer {
-        if version != VERSION {
+        if version > VERSION {
             let message = format!("the shim speaks version {VERSION} of its protocol, not {version}");
             return Err(refusal(StartErrorKind::Conflict, message));
         }

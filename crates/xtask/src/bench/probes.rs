@@ -2,11 +2,11 @@
 //! exec servers and the commands), over a period in which nothing but probes happens; and beside it the floor, the same
 //! command started as often by nobody but the kernel.
 //!
-//! The time of shims and exec servers comes in nanoseconds from schedstat (sched-stats.rst); that of their children in
-//! ticks from proc_pid_stat(5), which over a hundred errs to both sides alike.
+//! The time of shims comes in nanoseconds from schedstat (sched-stats.rst), that of what runs in containers from their
+//! cgroup; ticks of proc_pid_stat(5) are for processes that use many.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -92,15 +92,38 @@ struct Spent {
 impl Spent {
     fn until_now(podling: u32) -> Result<Spent> {
         let mut spent = Spent { podling: seconds_of(podling)?[0], shims: 0.0, commands: 0.0 };
-        for shim in memory::children(podling, "podling-shim")? {
-            spent.shims += nanoseconds_of(shim)? / 1e9;
-            spent.commands += seconds_of(shim)?[1];
-            for server in memory::children(shim, "podling-execs")? {
-                spent.commands += nanoseconds_of(server)? / 1e9 + seconds_of(server)?[1];
-            }
+        let shims = memory::children(podling, "podling-shim")?;
+        for shim in &shims {
+            // Whatever it waited for was in the cgroup but an exec of its own, in the time before it joined.
+            spent.shims += nanoseconds_of(*shim)? / 1e9;
         }
+        let shim = *shims.first().ok_or_else(|| Failure::new("no shim runs"))?;
+        spent.commands = cgroup_seconds(memory::child(shim, "trap")?)?;
         Ok(spent)
     }
+}
+
+/// CPU time of all containers of the node, one of whose processes this is.
+fn cgroup_seconds(process: u32) -> Result<f64> {
+    let path = format!("/proc/{process}/cgroup");
+    let text = fs::read_to_string(&path).attempt(format!("reading {path}"))?;
+    let (file, key, per_second) = cgroup_file(&text).ok_or_else(|| Failure::new(format!("{path}: {text}")))?;
+    let text = fs::read_to_string(&file).attempt(format!("reading {}", file.display()))?;
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<f64>().ok());
+    value.map(|value| value / per_second).ok_or_else(|| Failure::new(format!("{} has no time", file.display())))
+}
+
+/// Where the node's CPU time stands: the file, what is before the number, and its unit. The node's cgroup is the second
+/// one from the root (`/podling/NODE/podUID/CONTAINER`).
+fn cgroup_file(cgroups: &str) -> Option<(PathBuf, &'static str, f64)> {
+    let node = |path: &str| path.split('/').skip(1).take(2).collect::<PathBuf>();
+    let mut fields = cgroups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    if let Some((_, path)) = fields.clone().find(|(controllers, _)| controllers.split(',').any(|it| it == "cpuacct")) {
+        let file = Path::new("/sys/fs/cgroup/cpuacct").join(node(path)).join("cpuacct.usage");
+        return Some((file, "", 1e9));
+    }
+    let (_, path) = fields.find(|(controllers, _)| controllers.is_empty())?;
+    Some((Path::new("/sys/fs/cgroup").join(node(path)).join("cpu.stat"), "usage_usec", 1e6))
 }
 
 /// CPU time of a process with one thread, in nanoseconds.
@@ -142,6 +165,15 @@ fn ticks_per_second() -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cgroup_of_the_node_is_found() {
+        let v1 = "5:memory:/podling/n/podu/c\n4:cpu,cpuacct:/podling/n/podu/c\n0::/podling/n/podu/c\n";
+        let (file, key, _) = cgroup_file(v1).unwrap();
+        assert_eq!((file.to_str().unwrap(), key), ("/sys/fs/cgroup/cpuacct/podling/n/cpuacct.usage", ""));
+        let (file, key, _) = cgroup_file("0::/podling/n/podu/c\n").unwrap();
+        assert_eq!((file.to_str().unwrap(), key), ("/sys/fs/cgroup/podling/n/cpu.stat", "usage_usec"));
+    }
 
     #[test]
     fn the_times_of_a_process_are_read() {

@@ -1,7 +1,8 @@
 //! Following real files in a temporary directory.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
+use std::path::PathBuf;
 
 use super::*;
 use crate::console::Role;

@@ -6,26 +6,29 @@
 
 /// One record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Record<'a> {
+pub struct Record<'a> {
     /// When it was written, RFC 3339.
-    pub(super) time: &'a str,
+    pub time: &'a str,
     /// Standard output or standard error.
-    pub(super) stream: Stream,
+    pub stream: Stream,
     /// Whether the line goes on in the stream's next record.
-    pub(super) is_partial: bool,
+    pub is_partial: bool,
     /// The text, without the end of the line.
-    pub(super) text: &'a [u8],
+    pub text: &'a [u8],
 }
 
 /// Where a container printed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stream {
+pub enum Stream {
+    /// Standard output.
     Stdout,
+    /// Standard error.
     Stderr,
 }
 
 impl Stream {
-    pub(super) fn as_str(self) -> &'static str {
+    /// The word in the record.
+    pub fn as_str(self) -> &'static str {
         match self {
             Stream::Stdout => "stdout",
             Stream::Stderr => "stderr",
@@ -34,7 +37,7 @@ impl Stream {
 }
 
 /// Parses one record without its final newline; `None` for what is no record.
-pub(super) fn parse(record: &[u8]) -> Option<Record<'_>> {
+pub fn parse(record: &[u8]) -> Option<Record<'_>> {
     let (time, rest) = word(record)?;
     let (stream, rest) = word(rest)?;
     // A record of an empty line may lack the space after its tag.
@@ -60,7 +63,7 @@ fn word(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Puts the parts of long lines together, each stream for itself.
 #[derive(Debug, Default)]
-pub(super) struct Joiner {
+pub struct Joiner {
     parts: [Vec<u8>; 2],
 }
 
@@ -69,7 +72,7 @@ const LONGEST_LINE_BYTES: usize = 1 << 20;
 
 impl Joiner {
     /// Takes a record; calls `each` with the text when a line is complete.
-    pub(super) fn take(&mut self, record: &Record<'_>, mut each: impl FnMut(Stream, &str, &[u8])) {
+    pub fn take(&mut self, record: &Record<'_>, mut each: impl FnMut(Stream, &str, &[u8])) {
         let parts = &mut self.parts[record.stream as usize];
         let goes_on = record.is_partial && parts.len() + record.text.len() < LONGEST_LINE_BYTES;
         match (goes_on, parts.is_empty()) {
@@ -84,7 +87,7 @@ impl Joiner {
     }
 
     /// Gives out what was begun and never ended.
-    pub(super) fn finish(&mut self, mut each: impl FnMut(Stream, &str, &[u8])) {
+    pub fn finish(&mut self, mut each: impl FnMut(Stream, &str, &[u8])) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let parts = std::mem::take(&mut self.parts[stream as usize]);
             if !parts.is_empty() {
