@@ -66,7 +66,10 @@ const SEEDS: [(&str, &[&str]); 23] = [
     ("001-12-shared-ipc.yaml", &[]),
     ("001-13-shared-storage-example.yaml", &[]),
     ("001-14-config-sharing-example.yaml", &["advice no-such-object 31", "advice no-such-object 34"]),
-    ("001-15-database-with-backup.yaml", &["advice volume-not-supported 36", "advice volume-not-supported 39"]),
+    (
+        "001-15-database-with-backup.yaml",
+        &["advice volume-not-supported 36", "advice volume-not-supported 39"],
+    ),
     ("001-16-app-with-ambassador.yaml", &["advice no-such-object 28"]),
     ("001-17-legacy-app-with-adapter.yaml", &[]),
     ("001-18-wait-for-sidecar-ready.yaml", &["error part-of-a-manifest 1", "error wait-never-ends 5"]),
@@ -224,7 +227,9 @@ fn an_error_of_check_is_a_failure_of_run() {
 fn what_only_a_cluster_has_is_an_advice() {
     let podling = Podling::new();
     let one = |container: &str, more: &str| {
-        format!("restartPolicy: Never\ncontainers:\n- {{name: a, {TOOLBOX}, args: ['true'], {container}}}\n{more}")
+        format!(
+            "restartPolicy: Never\ncontainers:\n- {{name: a, {TOOLBOX}, args: ['true'], {container}}}\n{more}"
+        )
     };
     let mount = "volumeMounts: [{name: v, mountPath: /v}]";
     for (rule, spec) in [
@@ -235,7 +240,10 @@ fn what_only_a_cluster_has_is_an_advice() {
         let path = written(&podling, "elsewhere.yaml", &pod("elsewhere", &spec));
         let (report, code) = check(&podling, &[&path]);
         let alarms = alarms(&report);
-        assert!(alarms.iter().any(|alarm| alarm.starts_with(&format!("advice {rule} "))), "{rule}: {alarms:?}");
+        assert!(
+            alarms.iter().any(|alarm| alarm.starts_with(&format!("advice {rule} "))),
+            "{rule}: {alarms:?}"
+        );
         assert_eq!(code, 0, "{rule}");
         let strict = podling.call(["check".as_ref(), "--strict".as_ref(), path.as_os_str()]);
         assert_eq!(strict.code, 1, "{rule}: {strict}");

@@ -381,12 +381,18 @@ mod tests {
     fn thousands_of_containers_that_wait_are_looked_at_once_each() {
         let (mut init, mut main) = (String::new(), String::new());
         for port in 1000..4000 {
-            init.push_str(&format!("  - {{name: i{port}, image: a, command: [wait-for, 'localhost:{port}']}}\n"));
+            init.push_str(&format!(
+                "  - {{name: i{port}, image: a, command: [wait-for, 'localhost:{port}']}}\n"
+            ));
             main.push_str(&format!("  - {{name: m{port}, image: a, args: ['--port={port}']}}\n"));
         }
         let waits = find(&pod(&init, &main));
         assert_eq!(waits.len(), 3000);
-        assert!(waits.iter().all(|wait| wait.opened_by.as_ref().is_some_and(|name| name[1..] == wait.container[1..])));
+        assert!(
+            waits
+                .iter()
+                .all(|wait| wait.opened_by.as_ref().is_some_and(|name| name[1..] == wait.container[1..]))
+        );
     }
 
     #[test]

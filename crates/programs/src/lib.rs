@@ -41,7 +41,8 @@ mod tests {
     fn toolbox_as(name: &str) -> Option<i32> {
         use std::os::unix::fs::PermissionsExt;
         use std::os::unix::process::CommandExt;
-        let path = std::env::temp_dir().join(format!("toolbox-{}-{}", std::process::id(), name.replace('/', "-")));
+        let path =
+            std::env::temp_dir().join(format!("toolbox-{}-{}", std::process::id(), name.replace('/', "-")));
         std::fs::write(&path, TOOLBOX).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         let output = std::process::Command::new(&path).arg0(name).arg("nothing").output().unwrap();

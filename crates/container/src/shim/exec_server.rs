@@ -80,7 +80,11 @@ impl ExecServer {
             command.ended = true;
             match source.kind() {
                 io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => self.gone(),
-                _ => Error::Shim { attempt: "speak to an exec server of", pod_dir: self.pod_dir.clone(), source },
+                _ => Error::Shim {
+                    attempt: "speak to an exec server of",
+                    pod_dir: self.pod_dir.clone(),
+                    source,
+                },
             }
         })?;
         let answer = answer.await;

@@ -49,11 +49,7 @@ pub(super) fn prepare_missing(context: &PodContext, pod: &Pod, container: &Conta
 }
 
 /// Makes one volume; the same again changes nothing.
-pub(super) fn prepare_one(
-    context: &PodContext,
-    pod: &Pod,
-    volume: &Volume,
-) -> Result<Prepared, VolumeError> {
+pub(super) fn prepare_one(context: &PodContext, pod: &Pod, volume: &Volume) -> Result<Prepared, VolumeError> {
     let objects = |kind, name: &str| context.node.control_plane.object(kind, &pod.meta.namespace, name);
     volume::prepare(
         volume,

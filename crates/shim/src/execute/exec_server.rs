@@ -129,7 +129,8 @@ impl<'a> Server<'a> {
 
     fn run(&mut self, id: u64, args: Vec<String>) -> Result<Command, StartError> {
         self.arguments.set_arguments(c_strings(&args)?);
-        let (output, writer) = pipe_with(PipeFlags::CLOEXEC).attempt(Step::Stdio, || "make a pipe".to_owned())?;
+        let (output, writer) =
+            pipe_with(PipeFlags::CLOEXEC).attempt(Step::Stdio, || "make a pipe".to_owned())?;
         rustix::io::ioctl_fionbio(&output, true).attempt(Step::Stdio, || "make a pipe".to_owned())?;
         let null = rustix::stdio::stdin();
         let streams = [null, writer.as_fd(), writer.as_fd()];

@@ -9,13 +9,11 @@ use std::path::{Path, PathBuf};
 
 use linux::exec::Arguments;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
-use rustix::process::{
-    DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal,
-};
+use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
 
 use super::attempt::{Attempt, failure};
-use super::identity;
 use super::exec_server::Server;
+use super::identity;
 use super::proc::Proc;
 use super::report::{Report, Reporter};
 use super::stdio::{Streams, open_terminal};

@@ -29,7 +29,8 @@ impl Shim {
         }
         let copied = || "copy a descriptor".to_owned();
         let init = self.running(container)?;
-        let unknown = || refusal(StartErrorKind::NoSuchContainer, format!("container {container} does not run"));
+        let unknown =
+            || refusal(StartErrorKind::NoSuchContainer, format!("container {container} does not run"));
         let (join_files, directory) = match self.containers.get(container) {
             Some(container) => {
                 process.seccomp = container.seccomp.as_deref().cloned();
@@ -47,8 +48,7 @@ impl Shim {
             join_files,
             init: init.try_clone().attempt(Step::Stage, copied)?,
             proc: self.proc.try_clone().attempt(Step::Stage, copied)?,
-            streams: Streams::new([None, None, None])
-                .attempt(Step::Stdio, || "open /dev/null".to_owned())?,
+            streams: Streams::new([None, None, None]).attempt(Step::Stdio, || "open /dev/null".to_owned())?,
             reporter,
         };
         let cloned = self

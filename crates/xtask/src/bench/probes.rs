@@ -52,7 +52,11 @@ pub(crate) fn measure(podling: u32, directory: &Path, samples: &mut Samples) -> 
     samples.add_percent("podling:   of it podling", None, engine);
     samples.add_percent("podling:   of it the shims", None, shims);
     samples.add_percent("podling:   of it what runs in the containers", None, commands);
-    samples.add_percent("floor: the probes' program, cloned and executed as often", None, floor(podling, directory)?);
+    samples.add_percent(
+        "floor: the probes' program, cloned and executed as often",
+        None,
+        floor(podling, directory)?,
+    );
     Ok(())
 }
 
@@ -79,7 +83,11 @@ fn floor(podling: u32, directory: &Path) -> Result<f64> {
 
 fn command_status(program: &Path) -> Result {
     let status = Command::new(program).status().attempt(format!("running {}", program.display()))?;
-    if status.success() { Ok(()) } else { Err(Failure::new(format!("{} failed: {status}", program.display()))) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Failure::new(format!("{} failed: {status}", program.display())))
+    }
 }
 
 /// CPU time in seconds.
@@ -94,7 +102,6 @@ impl Spent {
         let mut spent = Spent { podling: seconds_of(podling)?[0], shims: 0.0, commands: 0.0 };
         let shims = memory::children(podling, "podling-shim")?;
         for shim in &shims {
-            // Whatever it waited for was in the cgroup but an exec of its own, in the time before it joined.
             spent.shims += nanoseconds_of(*shim)? / 1e9;
         }
         let shim = *shims.first().ok_or_else(|| Failure::new("no shim runs"))?;
@@ -107,10 +114,13 @@ impl Spent {
 fn cgroup_seconds(process: u32) -> Result<f64> {
     let path = format!("/proc/{process}/cgroup");
     let text = fs::read_to_string(&path).attempt(format!("reading {path}"))?;
-    let (file, key, per_second) = cgroup_file(&text).ok_or_else(|| Failure::new(format!("{path}: {text}")))?;
+    let (file, key, per_second) =
+        cgroup_file(&text).ok_or_else(|| Failure::new(format!("{path}: {text}")))?;
     let text = fs::read_to_string(&file).attempt(format!("reading {}", file.display()))?;
     let value = text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<f64>().ok());
-    value.map(|value| value / per_second).ok_or_else(|| Failure::new(format!("{} has no time", file.display())))
+    value
+        .map(|value| value / per_second)
+        .ok_or_else(|| Failure::new(format!("{} has no time", file.display())))
 }
 
 /// Where the node's CPU time stands: the file, what is before the number, and its unit. The node's cgroup is the second
@@ -118,7 +128,9 @@ fn cgroup_seconds(process: u32) -> Result<f64> {
 fn cgroup_file(cgroups: &str) -> Option<(PathBuf, &'static str, f64)> {
     let node = |path: &str| path.split('/').skip(1).take(2).collect::<PathBuf>();
     let mut fields = cgroups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
-    if let Some((_, path)) = fields.clone().find(|(controllers, _)| controllers.split(',').any(|it| it == "cpuacct")) {
+    if let Some((_, path)) =
+        fields.clone().find(|(controllers, _)| controllers.split(',').any(|it| it == "cpuacct"))
+    {
         let file = Path::new("/sys/fs/cgroup/cpuacct").join(node(path)).join("cpuacct.usage");
         return Some((file, "", 1e9));
     }
@@ -158,7 +170,8 @@ fn ticks_per_second() -> Result<f64> {
     }
     let output = crate::command::output(Command::new("getconf").arg("CLK_TCK"))?;
     let text = String::from_utf8_lossy(&output);
-    let ticks = text.trim().parse().map_err(|_| Failure::new(format!("getconf says {text:?} for CLK_TCK")))?;
+    let ticks =
+        text.trim().parse().map_err(|_| Failure::new(format!("getconf says {text:?} for CLK_TCK")))?;
     Ok(*TICKS.get_or_init(|| ticks))
 }
 

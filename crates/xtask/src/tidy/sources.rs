@@ -140,7 +140,8 @@ fn function(line: &str) -> Option<(usize, &str)> {
 }
 
 fn unsafe_code(source: &Source, findings: &mut Vec<Finding>) {
-    let is_program = ["crates/pause/", "crates/toolbox/src/main.rs"].iter().any(|path| source.path.starts_with(path));
+    let is_program =
+        ["crates/pause/", "crates/toolbox/src/main.rs"].iter().any(|path| source.path.starts_with(path));
     let declared = is_program && header_text(source).contains("unsafe");
     if source.path.starts_with("crates/linux/") || declared {
         return;
