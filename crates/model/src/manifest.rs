@@ -14,8 +14,8 @@
 
 mod document;
 mod honoured;
-mod names;
 mod node;
+mod plain;
 mod positions;
 pub mod problem;
 mod read;
@@ -30,6 +30,7 @@ mod syntax;
 mod tests;
 mod tree;
 
+pub use plain::{NotPlain, Plain, PlainDocument, read_plain};
 pub use positions::{Place, Position, Positions};
 pub use problem::{Excerpt, Problem, ProblemKind, Problems, Snippet};
 pub use suggest::nearest;

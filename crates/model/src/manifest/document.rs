@@ -265,7 +265,7 @@ impl Fragment {
         let spec = node.get("spec").unwrap_or(node);
         let first = || spec.list("containers").first().and_then(|container| container.text("name"));
         let name = self.own_name(node).or_else(first);
-        name.filter(|name| super::names::dns_label(name).is_ok()).unwrap_or("my-pod")
+        name.filter(|name| crate::names::dns_label(name).is_ok()).unwrap_or("my-pod")
     }
 
     /// The prefix of its paths, the type of its fields, what is missing and how to complete it.

@@ -2,10 +2,10 @@
 
 use super::container::{self, Surroundings};
 use super::{bounded, check, choice, meta, resources, ruled, security, volume};
-use crate::manifest::names;
 use crate::manifest::problem::ProblemKind;
 use crate::manifest::report::{Report, Target};
 use crate::manifest::tree::Node;
+use crate::names;
 use crate::pod::{Container, DnsConfig, DnsPolicy, HostAlias, Pod, PodSpec, Protocol, RestartPolicy};
 
 /// What glibc and musl read of resolv.conf, as Kubernetes limits it.
