@@ -1,5 +1,6 @@
 //! Carries out what was decided: one file per kind of action. Nothing here chooses.
 
+mod command;
 mod container_spec;
 mod earlier;
 mod handler;

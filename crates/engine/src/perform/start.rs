@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use container::{ContainerRequest, Key, LogConfig, Rootfs, RuntimeHandler, StartErrorKind};
+use container::{ContainerRequest, Key, LogConfig, Rootfs, RuntimeHandler, StartErrorKind, Step};
 use image::Image;
 use lifecycle::{Failure, Instance, InstanceState, Reason, User};
 use model::pod::{Container, Pod};
@@ -36,6 +36,7 @@ async fn start_container(context: &Arc<PodContext>, name: &str, attempt: u32) ->
     let Some(image) = image else {
         return Err(failed(Reason::CreateContainerError, format!("the image of {name} is not here yet")));
     };
+    super::volumes::prepare_missing(context, &pod, container)?;
     let request = request(context, &pod, container, attempt, &image)?;
     let container_id = container_id(&pod, name, attempt);
     earlier::forget(context, name, attempt).await;
@@ -177,8 +178,8 @@ async fn hold(context: &Arc<PodContext>, image: &Image) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A program that cannot be executed uses the incarnation up (StartError, code 128); a container that could
-/// not be made is tried again.
+/// What the kernel refuses once there is a process uses the incarnation up (code 128): that is where the kubelet has a
+/// container already and asks for its start. A container that could not be made is tried again.
 fn start_failure(name: &str, error: &container::Error) -> Failure {
     let container::Error::Start(start) = error else {
         return failed(Reason::CreateContainerError, chain(error));
@@ -193,6 +194,9 @@ fn start_failure(name: &str, error: &container::Error) -> Failure {
         | StartErrorKind::NotAProgram
         | StartErrorKind::TooLarge
         | StartErrorKind::WorkingDirectory => failed(Reason::StartError, message),
+        StartErrorKind::Mount | StartErrorKind::Setup if start.step != Step::Stage => {
+            failed(Reason::RunContainerError, message)
+        }
         StartErrorKind::Mount
         | StartErrorKind::Setup
         | StartErrorKind::NoSuchContainer

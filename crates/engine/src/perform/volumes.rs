@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lifecycle::{Event, Failure, Reason};
-use model::pod::{Pod, VolumeSource};
+use model::pod::{Container, Pod, Volume, VolumeSource};
 use volume::{Prepared, VolumeError};
 
 use super::{Performed, chain, failed, performed, stuck};
@@ -53,12 +53,26 @@ pub(super) fn refresh(context: &PodContext) {
     }
 }
 
+/// Makes the volumes of a container that nobody mounted before it: those of an ephemeral container, which came after the
+/// Pod's volumes were made.
+pub(super) fn prepare_missing(context: &PodContext, pod: &Pod, container: &Container) -> Result<(), Failure> {
+    let is_mounted = |volume: &&Volume| container.volume_mounts.iter().any(|mount| mount.name == volume.name);
+    for volume in pod.spec.volumes.iter().filter(is_mounted) {
+        if context.prepared().volumes.contains_key(&volume.name) {
+            continue;
+        }
+        let prepared = prepare_one(context, pod, volume).map_err(|error| {
+            let failure = failure(context, &error);
+            // It is the container that waits for it, and says so.
+            Failure { reason: Reason::CreateContainerConfigError, ..failure }
+        })?;
+        context.prepared().volumes.insert(volume.name.clone(), prepared);
+    }
+    Ok(())
+}
+
 /// Makes one volume; the same again changes nothing.
-pub(super) fn prepare_one(
-    context: &PodContext,
-    pod: &Pod,
-    volume: &model::pod::Volume,
-) -> Result<Prepared, VolumeError> {
+pub(super) fn prepare_one(context: &PodContext, pod: &Pod, volume: &Volume) -> Result<Prepared, VolumeError> {
     let objects = |kind, name: &str| context.node.control_plane.object(kind, &pod.meta.namespace, name);
     volume::prepare(
         volume,

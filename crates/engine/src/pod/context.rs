@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use container::{Key, Shim, ShimConfig, ShimEvent};
+use container::{ExecServer, Key, Shim, ShimConfig, ShimEvent};
 use image::Image;
 use lifecycle::{Event, Status};
 use model::pod::Pod;
@@ -131,7 +131,12 @@ pub(crate) struct PreparedThings {
     pub(crate) ahead: Option<Ahead>,
     /// The sandbox's network namespace.
     pub(crate) netns: Option<Arc<std::os::fd::OwnedFd>>,
+    /// What runs the probes' commands in each container, and of which incarnation it is.
+    exec_servers: BTreeMap<String, (u32, ExecServerSlot)>,
 }
+
+/// An exec server, once it was asked for; none where it cannot be had.
+pub(crate) type ExecServerSlot = Arc<OnceCell<Option<ExecServer>>>;
 
 impl PodContext {
     pub(crate) fn new(
@@ -221,6 +226,33 @@ impl PodContext {
         std::mem::take(&mut *lock(&self.shim)).get().cloned()
     }
 
+    /// The place of an incarnation's exec server.
+    pub(crate) fn exec_server(&self, container: &str, attempt: u32) -> ExecServerSlot {
+        let mut prepared = self.prepared();
+        match prepared.exec_servers.get(container) {
+            Some((of, slot)) if *of == attempt => Arc::clone(slot),
+            _ => {
+                let slot = ExecServerSlot::default();
+                prepared.exec_servers.insert(container.to_owned(), (attempt, Arc::clone(&slot)));
+                slot
+            }
+        }
+    }
+
+    /// The shim ends it with its container.
+    fn end_exec_server(&self, container: &str, attempt: u32) {
+        let mut prepared = self.prepared();
+        if prepared.exec_servers.get(container).is_some_and(|(of, _)| *of == attempt) {
+            prepared.exec_servers.remove(container);
+        }
+    }
+
+    /// That incarnation gets no exec server any more.
+    pub(crate) fn forgo_exec_server(&self, container: &str, attempt: u32) {
+        let without = ExecServerSlot::new(OnceCell::new_with(Some(None)));
+        self.prepared().exec_servers.insert(container.to_owned(), (attempt, without));
+    }
+
     /// Awaits the end of an exec: to be called before the exec is asked for.
     pub(crate) fn expect_exec(&self, key: Key) -> ExecEnd {
         let (sender, end) = ExecEnd::new();
@@ -308,6 +340,7 @@ async fn forward(context: Arc<PodContext>, mut events: mpsc::Receiver<ShimEvent>
                 }
                 let Some((container, attempt)) = parse_key(&key) else { continue };
                 let ended = termination::ended(&context, container, attempt, exit);
+                context.end_exec_server(container, attempt);
                 context.incarnations.ended(container, attempt, Some(exit.code));
                 Input::ContainerEnded { container: container.to_owned(), attempt, ended }
             }

@@ -33,7 +33,7 @@ use tokio::task::AbortHandle;
 use crate::allocations::Amounts;
 use crate::checkpoint::Checkpoint;
 use crate::control_plane::ReportKind;
-use crate::journal::Journal;
+use crate::journal::{self, Journal};
 use crate::{clock, diagnose, perform};
 
 pub(crate) use context::{PodContext, PodDirectories, key};
@@ -285,8 +285,10 @@ impl PodTask {
             }
         };
         tokio::pin!(due);
+        // A Pod that wakes up soon writes its journal then: waking up costs more than writing.
+        let is_soon = sleep.is_some_and(|sleep| sleep <= journal::PATIENCE);
         loop {
-            let journal_due_at = self.journal.due_at();
+            let journal_due_at = if is_soon { None } else { self.journal.due_at() };
             let journal_due = async {
                 match journal_due_at {
                     Some(instant) => tokio::time::sleep_until(instant).await,
@@ -304,6 +306,9 @@ impl PodTask {
                 }
             }
             break;
+        }
+        if self.journal.is_due() {
+            self.journal.flush(&self.asked, &self.memory, clock::now());
         }
         while let Ok(completion) = self.completions.try_recv() {
             self.take_completion(completion);

@@ -14,6 +14,7 @@ mod attach;
 mod connection;
 mod container;
 mod exec;
+mod exec_server;
 mod external;
 mod layers;
 mod log;
@@ -71,6 +72,8 @@ enum Role {
     Pause,
     Container(String),
     Exec(String),
+    /// Runs a container's repeated commands.
+    ExecServer(String),
     /// A process that prepares or deletes a container with an external runtime.
     Runtime,
 }

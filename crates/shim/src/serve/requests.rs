@@ -130,6 +130,9 @@ impl Shim {
             Request::State => Ok(Some((Reply::State(self.state()), Vec::new()))),
             Request::StopSandbox => self.stop_sandbox(caller),
             Request::Resize { key, limits } => self.resize(key.as_deref(), &limits),
+            Request::OpenExecServer { container, key, process } => {
+                self.open_exec_server(caller, &container, key, *process, descriptors)
+            }
             Request::Attach { key, container, streams, hand_over_stdin } => {
                 self.attach(caller, key, &container, streams, hand_over_stdin)
             }
