@@ -54,13 +54,11 @@ async fn serve(settings: Settings) -> Result<Code, Failure> {
     let lock = DataLock::acquire(&settings.data_dir)?;
     let id = node_id(&settings.data_dir)?;
     let address = settings.listen;
-    let listener =
-        TcpListener::bind(address).await.map_err(|source| Failure::Listen { address, source })?;
+    let listener = TcpListener::bind(address).await.map_err(|source| Failure::Listen { address, source })?;
     let address = listener.local_addr().map_err(|source| Failure::Listen { address, source })?;
 
     let names = Names { node: node_name.clone(), server: settings.tls_names.clone() };
-    let certificates =
-        Certificates::ensure(&settings.data_dir.join("pki"), names, jiff::Timestamp::now())?;
+    let certificates = Certificates::ensure(&settings.data_dir.join("pki"), names, jiff::Timestamp::now())?;
     let config_path = settings.data_dir.join("kubeconfig");
     kubeconfig::ensure_admin(&config_path, &format!("https://{address}"), &certificates)
         .map_err(Failure::io("write", &config_path))?;
@@ -96,7 +94,10 @@ async fn serve(settings: Settings) -> Result<Code, Failure> {
         most_events: MOST_EVENTS,
     });
 
-    println!("podling serves on https://{address}; use it with: kubectl --kubeconfig {} get nodes", config_path.display());
+    println!(
+        "podling serves on https://{address}; use it with: kubectl --kubeconfig {} get nodes",
+        config_path.display()
+    );
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     ends.come().await;
@@ -148,6 +149,8 @@ async fn start_node(
         data_dir: settings.data_dir.clone(),
         run_dir: settings.run_dir.clone(),
         image_dir: settings.image_dir.clone(),
+        layer_form: settings.layer_form,
+        image_collection: Some(image::CollectionPolicy::default()),
         seccomp_dir: settings.data_dir.join("seccomp"),
         oci_runtime,
         keep_journals: true,
@@ -183,12 +186,16 @@ fn node_id(data_dir: &Path) -> Result<String, Failure> {
     let path = data_dir.join("node-id");
     match fs::read_to_string(&path) {
         Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Failure::io("read", path)(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Failure::io("read", path)(error));
+        }
         _ => {}
     }
     let id = run::input::hex(&run::input::random::<4>()?);
     let mut options = fs::OpenOptions::new();
     let written = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
-    written.and_then(|mut file| std::io::Write::write_all(&mut file, id.as_bytes())).map_err(Failure::io("write", path))?;
+    written
+        .and_then(|mut file| std::io::Write::write_all(&mut file, id.as_bytes()))
+        .map_err(Failure::io("write", path))?;
     Ok(id)
 }

@@ -15,7 +15,10 @@ use engine::node::Publish;
 
 use crate::exit;
 
-pub(crate) use duration::parse as parse_duration;
+/// `90s`, `5m`, `1h30m`, also in a configuration file.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration::parse(text)
+}
 
 /// Kubernetes Pods on one Linux machine, from one binary.
 #[derive(Debug, Parser)]
@@ -130,6 +133,8 @@ pub(crate) struct Serve {
     /// Have this OCI runtime (crun, runc, or a path) create the containers instead of podling itself
     #[arg(long, value_name = "NAME")]
     pub(crate) runtime: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) layers: image::Layers,
 }
 
 /// `KEY=VALUE`.
