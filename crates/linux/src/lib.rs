@@ -18,4 +18,5 @@ pub mod range_lock;
 pub mod seccomp;
 pub mod signalfd;
 pub mod sockdiag;
+pub mod spawn;
 pub mod tree;
