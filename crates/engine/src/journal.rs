@@ -91,6 +91,23 @@ impl Journal {
         journal
     }
 
+    /// The journal of a Pod that a daemon began which died; what it had not written yet is missing.
+    pub(crate) fn resumed(data_dir: &Path, pod: &Pod, memory: &Memory, now: Now) -> Journal {
+        let mut journal = Journal {
+            directory: data_dir.join(DIRECTORY).join(&pod.meta.uid),
+            recorder: Recorder::default(),
+            waiting: Vec::new(),
+            due_at: None,
+            beginning: Vec::new(),
+            file: None,
+            written_bytes: 0,
+            is_failing: false,
+        };
+        let began = journal.recorder.continued(pod, memory, now, true);
+        append(&mut journal.beginning, &began);
+        journal
+    }
+
     /// What is asked for is another Pod from here on.
     pub(crate) fn asked(&mut self, pod: Arc<Pod>) {
         self.push(Waiting::Asked(pod));

@@ -119,9 +119,12 @@ impl Scene {
             data_dir: directory.path().join("data"),
             run_dir: directory.path().join("run"),
             image_dir: directory.path().join("images"),
+            layer_form: None,
+            image_collection: None,
             seccomp_dir: directory.path().join("seccomp"),
             oci_runtime: None,
             publish: Vec::new(),
+            pod_range: None,
             keep_journals: false,
         };
         let plane = Plane { watch: Mutex::new(Some(watch)), reports: sender };

@@ -9,6 +9,7 @@ pub mod erofs;
 pub mod exec;
 pub mod limits;
 pub mod mount;
+pub mod mount_namespace;
 pub mod netlink;
 pub mod netns;
 pub mod pidfd;

@@ -21,6 +21,7 @@ mod tree;
 use std::path::{Path, PathBuf};
 
 use model::pod::{Container, KeyedObject, Medium, ObjectKind, PodSpec, Volume, VolumeSource};
+use serde::{Deserialize, Serialize};
 
 pub use host_path::HostPathError;
 
@@ -38,8 +39,8 @@ pub struct Context<'a> {
     pub objects: &'a dyn Fn(ObjectKind, &str) -> Option<KeyedObject>,
 }
 
-/// A volume that containers can be given.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A volume that containers can be given. Serialisable, for a daemon that starts again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Prepared {
     /// A directory of the Pod's.
     Directory {

@@ -7,9 +7,8 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
-use container::{ExecRequest, ExecServer, ExecStdio, ExecStreams};
+use container::{ExecRequest, ExecServer, ExecStdio, ExecStreams, Key};
 use lifecycle::Failure;
 use model::pod::{Container, Pod, SeccompProfile};
 use oci_spec::runtime::Process;
@@ -17,7 +16,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
 use super::chain;
-use super::handler::probe_error;
+use super::handler::{Asker, HOOK_KEY, probe_error};
 use crate::answer::{Answer, LIMIT_BYTES, within};
 use crate::pod::{PodContext, RunningExec, key, new_key};
 use crate::spec::exec_process;
@@ -28,9 +27,15 @@ pub(super) async fn run(
     container: &str,
     attempt: u32,
     command: &[String],
-    timeout: Option<Duration>,
+    asker: Asker,
 ) -> Result<Answer, Failure> {
-    let Some(timeout) = timeout else { return run_once(context, container, attempt, command).await };
+    let timeout = match asker {
+        Asker::Probe(timeout) => timeout,
+        Asker::Hook(name) => {
+            let exec_key = format!("{HOOK_KEY}{name}:{container}:{attempt}");
+            return run_once(context, container, attempt, command, exec_key).await;
+        }
+    };
     match within(Some(timeout), run_repeated(context, container, attempt, command)).await {
         Some(answer) => answer,
         None => Ok(Answer::Failure(format!(
@@ -49,7 +54,9 @@ async fn run_repeated(
 ) -> Result<Answer, Failure> {
     let slot = context.exec_server(container, attempt);
     let server = slot.get_or_init(|| open_server(context, container, attempt)).await;
-    let Some(server) = server else { return run_once(context, container, attempt, command).await };
+    let Some(server) = server else {
+        return run_once(context, container, attempt, command, new_key("exec")).await;
+    };
     match server.run(command.to_vec()).await {
         Ok(ran) => Ok(judged(command, ran.code, &String::from_utf8_lossy(&ran.output))),
         // The container has no such program: an answer of the container, not a failure of podling.
@@ -57,7 +64,7 @@ async fn run_repeated(
         Err(container::Error::Gone { .. }) if context.is_running(container, attempt) => {
             // It was killed, for want of memory or by hand. The container goes on without.
             context.forgo_exec_server(container, attempt);
-            run_once(context, container, attempt, command).await
+            run_once(context, container, attempt, command, new_key("exec")).await
         }
         Err(other) => Err(probe_error(chain(&other))),
     }
@@ -94,8 +101,8 @@ async fn run_once(
     container: &str,
     attempt: u32,
     command: &[String],
+    exec_key: Key,
 ) -> Result<Answer, Failure> {
-    let exec_key = new_key("exec");
     let process = context.prepared().processes.get(container).cloned();
     let (Some(shim), Some(process)) = (context.running_shim(), process) else {
         return Err(probe_error(format!("container {container} is not running")));

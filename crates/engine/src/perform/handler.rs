@@ -19,16 +19,33 @@ use crate::pod::PodContext;
 /// How long a gRPC hook may take; the manifest's reader lets none through.
 const HOOK_GRPC_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Asks once. A probe is given its timeout; a hook ends with its container's grace.
+/// How the keys of hooks begin. Each is made of container and incarnation, so a hook that was under way when its daemon
+/// died is not run a second time by the next one.
+pub(crate) const HOOK_KEY: &str = "hook:";
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Asker {
+    /// A probe, within its timeout.
+    Probe(Duration),
+    /// A hook of this name, which ends with its container's grace.
+    Hook(&'static str),
+}
+
+/// Asks once.
 pub(super) async fn run(
     context: &Arc<PodContext>,
     container: &str,
     attempt: u32,
     handler: &Handler,
-    timeout: Option<Duration>,
+    asker: Asker,
 ) -> Result<Answer, Failure> {
+    let timeout = match asker {
+        Asker::Probe(timeout) => Some(timeout),
+        Asker::Hook(_) => None,
+    };
     match handler {
-        Handler::Exec(words) => command::run(context, container, attempt, words, timeout).await,
+        Handler::Exec(words) => command::run(context, container, attempt, words, asker).await,
         Handler::HttpGet { port, path, host, tls, headers } => {
             let port = port_number(context, container, port)?;
             let host = host_or_pod_ip(context, host.as_deref())?;

@@ -10,7 +10,7 @@ use model::pod::{Container, Pod};
 use super::{Performed, chain, container_spec, earlier, failed, performed, stuck};
 use crate::clock;
 use crate::control_plane::ReportKind;
-use crate::pod::{Change, PodContext, key};
+use crate::pod::{Change, ContainerRecord, PodContext, key};
 
 /// The kubelet's log rotation: 10 MiB, 5 files.
 const LOG_MAX_BYTES: u64 = 10 * 1024 * 1024;
@@ -42,7 +42,7 @@ async fn start_container(context: &Arc<PodContext>, name: &str, attempt: u32) ->
     earlier::forget(context, name, attempt).await;
     let stop_signal = stop_signal(container, &image);
     let user = user(&request);
-    remember(context, name, attempt, &request, stop_signal);
+    remember(context, name, attempt, &request, user.as_ref(), stop_signal)?;
     context.report(ReportKind::Log {
         container: name.to_owned(),
         attempt,
@@ -143,13 +143,26 @@ pub(crate) fn container_id(pod: &Pod, name: &str, attempt: u32) -> String {
 }
 
 /// Keeps what later actions on this incarnation need.
-fn remember(context: &PodContext, name: &str, attempt: u32, request: &ContainerRequest, stop_signal: i32) {
+fn remember(
+    context: &PodContext,
+    name: &str,
+    attempt: u32,
+    request: &ContainerRequest,
+    user: Option<&User>,
+    stop_signal: i32,
+) -> Result<(), Failure> {
+    let process = request.spec.process().clone();
+    let record = ContainerRecord { process, user: user.cloned(), stop_signal };
+    context.directories.save_container(name, attempt, &record).map_err(|error| {
+        failed(Reason::CreateContainerError, format!("cannot write down container {name}: {error}"))
+    })?;
     context.incarnations.begin(name, attempt);
     let mut prepared = context.prepared();
     prepared.stop_signals.insert(name.to_owned(), stop_signal);
-    if let Some(process) = request.spec.process() {
-        prepared.processes.insert(name.to_owned(), process.clone());
+    if let Some(process) = record.process {
+        prepared.processes.insert(name.to_owned(), process);
     }
+    Ok(())
 }
 
 /// The shim holds the image for as long as it lives, so nobody removes it under the container.

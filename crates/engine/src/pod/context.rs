@@ -68,6 +68,21 @@ impl PodDirectories {
         self.data.join("containers").join(container).join(attempt.to_string())
     }
 
+    /// How the sandbox was attached; see [`super::records`].
+    pub(super) fn sandbox_record(&self) -> PathBuf {
+        self.run.join("sandbox.json")
+    }
+
+    /// The volumes, once all of them are made.
+    pub(super) fn volumes_record(&self) -> PathBuf {
+        self.run.join("volumes.json")
+    }
+
+    /// What a later daemon must know of one incarnation.
+    pub(crate) fn container_record(&self, container: &str, attempt: u32) -> PathBuf {
+        self.run.join("containers").join(container).join(format!("{attempt}.json"))
+    }
+
     /// /etc/hosts and its kin.
     pub(crate) fn etc(&self) -> PathBuf {
         self.run.join("etc")
@@ -87,6 +102,8 @@ pub(crate) struct PodContext {
     shim: Mutex<Arc<OnceCell<Shim>>>,
     inputs: mpsc::Sender<Input>,
     prepared: Mutex<PreparedThings>,
+    /// Held while files of volumes are written or removed: a refresh must not bring back what is being removed.
+    volumes_in_work: Mutex<()>,
     /// The newest incarnation of each container.
     pub(crate) incarnations: Incarnations,
     /// What was told of the Pod last.
@@ -139,6 +156,7 @@ impl PodContext {
             shim: Mutex::default(),
             inputs,
             prepared: Mutex::default(),
+            volumes_in_work: Mutex::default(),
             incarnations: Incarnations::default(),
             status: Mutex::default(),
             execs: Mutex::default(),
@@ -153,6 +171,11 @@ impl PodContext {
 
     pub(super) fn set_pod(&self, pod: Arc<Pod>) {
         *lock(&self.pod) = pod;
+    }
+
+    /// Waits until nobody else works on the files of volumes. Not to be held across an await.
+    pub(crate) fn volumes_in_work(&self) -> MutexGuard<'_, ()> {
+        lock(&self.volumes_in_work)
     }
 
     /// The queue of the Pod's own task.
@@ -175,6 +198,22 @@ impl PodContext {
             Ok(shim)
         };
         cell.get_or_try_init(start).await.cloned()
+    }
+
+    /// Takes over a shim that a dead daemon started.
+    pub(super) fn adopt_shim(self: &Arc<Self>, shim: Shim, events: mpsc::Receiver<ShimEvent>) {
+        *lock(&self.shim) = Arc::new(OnceCell::new_with(Some(shim)));
+        tokio::spawn(forward(Arc::clone(self), events));
+    }
+
+    /// Ends what is left in the Pod's cgroup without a shim.
+    pub(super) async fn end_cgroup(&self) {
+        let cgroup = self.cgroup.clone();
+        match tokio::task::spawn_blocking(move || crate::cgroups::end(&cgroup)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "cannot end what a dead shim left"),
+            Err(panic) => tracing::warn!(%panic, "cannot end what a dead shim left"),
+        }
     }
 
     /// The shim, if there is one.
@@ -330,12 +369,7 @@ async fn shim_ended(context: &Arc<PodContext>) {
     }
     let message = "the Pod's shim was killed, and its containers with it".to_owned();
     context.report_event(Event { warning: true, reason: "ShimDied", message, container: None });
-    let cgroup = context.cgroup.clone();
-    match tokio::task::spawn_blocking(move || crate::cgroups::end(&cgroup)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "cannot end what a dead shim left"),
-        Err(panic) => tracing::warn!(%panic, "cannot end what a dead shim left"),
-    }
+    context.end_cgroup().await;
     // Whoever waits for the end of an exec is told that nothing will come.
     lock(&context.execs).clear();
     context.prepared().held.clear();
@@ -360,7 +394,7 @@ pub(crate) fn key(container: &str, attempt: u32) -> Key {
     format!("{container}/{attempt}")
 }
 
-fn parse_key(key: &str) -> Option<(&str, u32)> {
+pub(super) fn parse_key(key: &str) -> Option<(&str, u32)> {
     let (container, attempt) = key.split_once('/')?;
     Some((container, attempt.parse().ok()?))
 }
