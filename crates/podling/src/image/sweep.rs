@@ -19,6 +19,7 @@ use crate::failure::Failure;
 const WORTH_A_PROCESS_BYTES: u64 = 16 << 20;
 
 /// Leaves `trash` to a process of its own. What is little, or where none can be started, is given back here.
+#[allow(clippy::zombie_processes, reason = "this command ends before it does, and init reaps it")]
 pub(super) fn hand_over(trash: Trash, freed_bytes: u64) {
     if trash.is_empty() || freed_bytes < WORTH_A_PROCESS_BYTES {
         return;
