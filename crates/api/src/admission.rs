@@ -2,8 +2,10 @@
 //!
 //! One file per subject; here is who is asked for which kind. Kubernetes calls these admission plugins and strategies.
 
+mod definitions;
 pub(crate) mod pod_model;
 mod pods;
+mod roles;
 mod services;
 
 use std::sync::Arc;
@@ -40,12 +42,20 @@ pub(crate) async fn create(api: &Arc<Api>, call: &Call, object: &mut Value) -> R
             Ok(Admitted::default())
         }
         Admission::Service => Ok(Admitted { also: services::create(api, call, object)? }),
+        Admission::CustomResourceDefinition => {
+            definitions::complete(call, object)?;
+            Ok(Admitted::default())
+        }
+        Admission::Role | Admission::RoleBinding => {
+            roles::check(api, call, None, object)?;
+            Ok(Admitted::default())
+        }
         _ => Ok(Admitted::default()),
     }
 }
 
 /// Looks at a changed object and completes it.
-pub(crate) async fn update(
+pub(crate) fn update(
     api: &Arc<Api>,
     call: &Call,
     part: Part,
@@ -59,12 +69,14 @@ pub(crate) async fn update(
     }
     match call.kind.strategy.admission {
         Admission::Service if part == Part::Main => services::update(api, call, old, new),
+        Admission::CustomResourceDefinition if part == Part::Main => definitions::complete(call, new),
+        Admission::Role | Admission::RoleBinding => roles::check(api, call, Some(old), new),
         _ => Ok(()),
     }
 }
 
 /// What is written in the transaction of a change, or of an end.
-pub(crate) async fn beside_update(
+pub(crate) fn beside_update(
     api: &Arc<Api>,
     call: &Call,
     old: &Value,
@@ -73,12 +85,14 @@ pub(crate) async fn beside_update(
 ) -> Result<Vec<Operation>, Failure> {
     match call.kind.strategy.admission {
         Admission::Service => services::beside_update(api, old, (!ends).then_some(new)),
+        // The objects of a kind go with it.
+        Admission::CustomResourceDefinition if ends => Ok(definitions::objects(api, old)),
         _ => Ok(Vec::new()),
     }
 }
 
 /// Whether an object may end.
-pub(crate) async fn delete(_api: &Arc<Api>, call: &Call, object: &Value) -> Result<(), Failure> {
+pub(crate) fn delete(call: &Call, object: &Value) -> Result<(), Failure> {
     let name = metadata::name(object);
     if call.kind.strategy.admission == Admission::Namespace && FOR_EVER.contains(&name) {
         let why = "this namespace may not be deleted";
@@ -88,10 +102,25 @@ pub(crate) async fn delete(_api: &Arc<Api>, call: &Call, object: &Value) -> Resu
 }
 
 /// A new object has been written.
-pub(crate) async fn created(_api: &Arc<Api>, _call: &Call, _object: &Value) {}
+pub(crate) fn created(api: &Arc<Api>, call: &Call, _object: &Value) {
+    reread(api, call);
+}
 
 /// A change has been written.
-pub(crate) async fn updated(_api: &Arc<Api>, _call: &Call, _object: &Value) {}
+pub(crate) fn updated(api: &Arc<Api>, call: &Call, _object: &Value) {
+    reread(api, call);
+}
 
 /// An object is no more.
-pub(crate) async fn gone(_api: &Arc<Api>, _call: &Call, _object: &Value) {}
+pub(crate) fn gone(api: &Arc<Api>, call: &Call, _object: &Value) {
+    reread(api, call);
+}
+
+/// What the server keeps in another form is read again before its writer gets an answer.
+fn reread(api: &Arc<Api>, call: &Call) {
+    match call.kind.strategy.admission {
+        Admission::Role | Admission::RoleBinding => api.security.read_policy(&api.store),
+        Admission::CustomResourceDefinition => api.read_custom_kinds(),
+        _ => {}
+    }
+}

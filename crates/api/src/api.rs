@@ -7,6 +7,7 @@
 //! What a handler does is its own; here is what holds for all: limits, panics that end in a 500, and the log of requests,
 //! which has no bodies and no tokens in it.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -17,15 +18,18 @@ use std::time::{Duration, Instant};
 use apimachinery::status::Status;
 use http::Request;
 use http::header::HeaderValue;
+use http_body_util::BodyExt;
 use store::Store;
 use tokio::sync::{Semaphore, watch};
 
+use crate::auth::tokens::Tokens;
 use crate::call::Call;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::negotiate::Encoding;
-use crate::respond::{Body, Failure, Response, holding};
+use crate::respond::{Body, BodyError, Failure, Response, holding};
 use crate::route::{self, Query, Route};
+use crate::security::Security;
 use crate::user::User;
 
 /// Where a request comes from.
@@ -35,6 +39,21 @@ pub struct Peer {
     pub address: Option<SocketAddr>,
     /// The client's certificate in DER, which TLS has found genuine.
     pub certificate: Option<Arc<[u8]>>,
+}
+
+/// What a node does for the API: streams and usage of its Pods. A request comes with a path as of a kubelet.
+pub trait Node: Send + Sync + 'static {
+    /// Answers a request with a kubelet's path; it may upgrade the connection.
+    fn handle(&self, request: Request<Body>) -> Pin<Box<dyn Future<Output = Response> + Send + '_>>;
+}
+
+impl Node for node_api::NodeApi {
+    fn handle(&self, request: Request<Body>) -> Pin<Box<dyn Future<Output = Response> + Send + '_>> {
+        Box::pin(async move {
+            let response = node_api::NodeApi::handle(self, request).await;
+            response.map(|body| body.map_err(BodyError::new).boxed())
+        })
+    }
 }
 
 /// What a server is told.
@@ -78,29 +97,73 @@ pub struct Api {
     pub(crate) store: Store,
     pub(crate) options: Options,
     pub(crate) metrics: Metrics,
+    pub(crate) security: Security,
+    nodes: RwLock<HashMap<String, Arc<dyn Node>>>,
     kinds: RwLock<Arc<Kinds>>,
     running: Semaphore,
     closing: watch::Sender<bool>,
 }
 
 impl Api {
-    /// An API over that store.
-    pub fn new(store: Store, options: Options) -> Arc<Api> {
+    /// An API over that store, which knows its clients by these tokens (and by certificates, which TLS checks).
+    pub fn new(store: Store, tokens: Tokens, options: Options) -> Arc<Api> {
         let running = Semaphore::new(options.requests_at_once);
-        Arc::new(Api {
+        let security = Security::new(tokens);
+        security.read_policy(&store);
+        let api = Api {
             store,
             options,
             metrics: Metrics::default(),
+            security,
+            nodes: RwLock::default(),
             kinds: RwLock::new(Arc::new(Kinds::new([]))),
             running,
             closing: watch::Sender::new(false),
-        })
+        };
+        api.read_custom_kinds();
+        Arc::new(api)
+    }
+
+    /// Says who serves the streams of a node's Pods, in this process.
+    pub fn set_node(&self, name: impl Into<String>, node: Arc<dyn Node>) {
+        self.nodes.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), node);
+    }
+
+    /// Who serves the streams of a node's Pods.
+    pub(crate) fn node(&self, name: &str) -> Option<Arc<dyn Node>> {
+        self.nodes.read().unwrap_or_else(PoisonError::into_inner).get(name).map(Arc::clone)
+    }
+
+    /// All nodes of this process.
+    pub(crate) fn nodes(&self) -> Vec<(String, Arc<dyn Node>)> {
+        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        nodes.iter().map(|(name, node)| (name.clone(), Arc::clone(node))).collect()
+    }
+
+    /// Reads the CustomResourceDefinitions again. Done under the kinds' lock, so that no older state replaces a newer.
+    pub(crate) fn read_custom_kinds(&self) {
+        let mut held = self.kinds.write().unwrap_or_else(PoisonError::into_inner);
+        let mut custom = Vec::new();
+        for row in self.rows("customresourcedefinitions.apiextensions.k8s.io/") {
+            if let Ok(definition) = crate::objects::stored(&row.value, row.revision.get())
+                && !crate::objects::metadata::is_ending(&definition.object)
+            {
+                custom.extend(crate::custom::kinds(&definition.object));
+            }
+        }
+        *held = Arc::new(Kinds::new(custom));
     }
 
     /// Answers a request of whoever is at the other end.
     pub async fn handle(self: &Arc<Api>, request: Request<Body>, peer: Peer) -> Response {
-        let _ = peer;
-        self.handle_as(request, User::new("kubernetes-admin", &[User::MASTERS])).await
+        // Whether anybody is at home is no secret, and is asked by those who have none.
+        if matches!(request.uri().path(), "/healthz" | "/livez" | "/readyz") {
+            return self.handle_as(request, User::anonymous()).await;
+        }
+        match self.security.identify(&self.store, request.headers(), &peer) {
+            Ok(user) => self.handle_as(request, user).await,
+            Err(failure) => failure.response(Encoding::Json),
+        }
     }
 
     /// Answers a request of somebody within the process.
@@ -139,6 +202,9 @@ impl Api {
                     Ok(made) => made,
                     Err(failure) => return failure.response(Encoding::Json),
                 };
+                if let Err(failure) = self.security.check_call(&call) {
+                    return failure.response(call.accepted.encoding);
+                }
                 let permit = match self.admit(&call) {
                     Ok(permit) => permit,
                     Err(failure) => return failure.response(call.accepted.encoding),

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use apimachinery::group::{GroupKind, GroupResource};
 use apimachinery::resource::Verb;
 use apimachinery::status::Status;
+use http::Request;
 use http::header::{ACCEPT, HeaderMap, HeaderName, USER_AGENT};
-use http::{Method, Request};
 
 use crate::kinds::{Kind, Kinds};
 use crate::negotiate::{self, Accepted};
@@ -30,8 +30,6 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     /// The form of the answer.
     pub(crate) accepted: Accepted,
-    /// The method, for subresources that pass it on.
-    pub(crate) method: Method,
     /// The headers.
     pub(crate) headers: HeaderMap,
     /// What the client is told beside the answer.
@@ -75,8 +73,30 @@ impl Call {
             None => return Err(Status::not_acceptable(&negotiate::SERVED).into()),
         };
         let warnings = Warnings::default();
-        let call = Call { user, kinds, kind, route, verb, query, accepted, method, headers, warnings };
+        let call = Call { user, kinds, kind, route, verb, query, accepted, headers, warnings };
         Ok((call, request))
+    }
+
+    /// The same request about another object of the namespace, for what is asked in two ways.
+    pub(crate) fn about(&self, plural: &str, name: &str, subresource: &str) -> Result<Call, Failure> {
+        let kind = self.kinds.find("", "v1", plural).cloned().ok_or_else(Status::no_such_path)?;
+        let route = ResourceRoute {
+            resource: plural.to_owned(),
+            name: Some(name.to_owned()).filter(|name| !name.is_empty()),
+            subresource: Some(subresource.to_owned()),
+            ..self.route.clone()
+        };
+        Ok(Call {
+            user: self.user.clone(),
+            kinds: Arc::clone(&self.kinds),
+            kind,
+            route,
+            verb: self.verb,
+            query: self.query.clone(),
+            accepted: self.accepted,
+            headers: self.headers.clone(),
+            warnings: Warnings::default(),
+        })
     }
 
     /// The namespace of the path; empty for objects in none, and for all namespaces.
@@ -109,6 +129,12 @@ impl Call {
         }
     }
 
+    /// The definition of what is sent to the path.
+    pub(crate) fn sent_definition(&self) -> String {
+        let subresource = self.route.subresource.as_deref().and_then(|name| self.kind.resource.find(name));
+        subresource.map_or_else(|| self.kind.resource.definition.clone(), |found| found.definition.clone())
+    }
+
     /// 404 of the object that the path names.
     pub(crate) fn not_found(&self) -> Failure {
         Status::not_found(&self.group_resource(), self.name()).into()
@@ -137,8 +163,7 @@ impl Call {
             return manager.to_owned();
         }
         let agent = self.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let program: String = agent.split('/').next().unwrap_or_default().chars().take(128).collect();
-        if program.is_empty() { "unknown".to_owned() } else { program }
+        apimachinery::apply::manager_of_user_agent(agent)
     }
 }
 

@@ -1,34 +1,96 @@
 //! Bodies become objects: JSON or YAML, with what a strict writer wants to know of unknown and repeated fields.
 
-use apimachinery::status::Status;
+use apimachinery::decode::{self, DecodeError, Format};
+use apimachinery::schema::{Definitions, conform, prune};
+use apimachinery::status::{Reason, Status};
 use serde_json::Value;
 
 use crate::body;
 use crate::call::Call;
 use crate::respond::Failure;
 
+/// What becomes of unknown and repeated fields, `fieldValidation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Validation {
+    Strict,
+    Warn,
+    Ignore,
+}
+
+impl Validation {
+    fn of(call: &Call) -> Result<Validation, Failure> {
+        match call.query.get("fieldValidation") {
+            Some("Strict") => Ok(Validation::Strict),
+            None | Some("Warn") => Ok(Validation::Warn),
+            Some("Ignore") => Ok(Validation::Ignore),
+            Some(other) => {
+                let message = format!(
+                    "fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
+                );
+                Err(Status::failure(422, Reason::Invalid, message).into())
+            }
+        }
+    }
+}
+
 /// The object of a body, checked against the schema of what the path takes.
 pub(crate) fn object(call: &Call, bytes: &[u8]) -> Result<Value, Failure> {
-    let object = plain(call, bytes)?;
-    check(call, &object)?;
-    Ok(object)
+    let (mut value, duplicates) = read(call, bytes)?;
+    check(call, &mut value, &duplicates)?;
+    Ok(value)
 }
 
 /// A body without a schema, such as options.
 pub(crate) fn plain(call: &Call, bytes: &[u8]) -> Result<Value, Failure> {
-    match body::media_type(&call.headers) {
-        "" | "application/json" => {}
-        _ => return Err(Status::unsupported_media_type(&["application/json", "application/yaml"]).into()),
-    }
-    let value: Value = serde_json::from_slice(bytes)
-        .map_err(|error| Status::bad_request(format!("cannot read the body of the request: {error}")))?;
-    if !value.is_object() {
-        return Err(Status::bad_request("the body of the request is no object").into());
-    }
-    Ok(value)
+    read(call, bytes).map(|(value, _)| value)
 }
 
-/// Checks an object that was made of another one against its schema.
-pub(crate) fn check(_call: &Call, _object: &Value) -> Result<(), Failure> {
-    Ok(())
+fn read(call: &Call, bytes: &[u8]) -> Result<(Value, Vec<String>), Failure> {
+    let format = match body::media_type(&call.headers) {
+        "" | "application/json" => Format::Json,
+        "application/yaml" | "application/apply-patch+yaml" => Format::Yaml,
+        _ => return Err(Status::unsupported_media_type(&["application/json", "application/yaml"]).into()),
+    };
+    let decoded = decode::decode(bytes, format).map_err(|error| match error {
+        DecodeError::TooLarge => Status::request_entity_too_large(error),
+        other => Status::bad_request(other.to_string()),
+    })?;
+    if !decoded.value.is_object() {
+        return Err(Status::bad_request("the body of the request is no object").into());
+    }
+    Ok((decoded.value, decoded.duplicates))
+}
+
+/// Makes an object one of its kind: unknown fields go, and are told as the client wants it.
+pub(crate) fn check(call: &Call, object: &mut Value, duplicates: &[String]) -> Result<(), Failure> {
+    let validation = Validation::of(call)?;
+    let (api_version, kind) = call.sent_kind();
+    let version = api_version.rsplit('/').next().unwrap_or_default();
+    let definitions = Definitions::builtin();
+    let unknown = match (&call.kind.custom, definitions.get(&call.sent_definition())) {
+        (Some(custom), _) => match custom.schema() {
+            Some(schema) => prune(object, schema, definitions),
+            None => Vec::new(),
+        },
+        (None, Some(schema)) => {
+            conform(object, schema, definitions)
+                .map_err(|error| {
+                    Status::bad_request(decode::cannot_be_handled(&kind, version, &error.to_string()))
+                })?
+                .unknown
+        }
+        (None, None) => Vec::new(),
+    };
+    let problems = decode::strict_problems(duplicates, &unknown);
+    match validation {
+        Validation::Strict => match decode::strict_error(&kind, version, &problems) {
+            Some(message) => Err(Status::bad_request(message).into()),
+            None => Ok(()),
+        },
+        Validation::Warn => {
+            problems.into_iter().for_each(|problem| call.warnings.add(problem));
+            Ok(())
+        }
+        Validation::Ignore => Ok(()),
+    }
 }

@@ -14,9 +14,10 @@ mod table;
 mod workloads;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use apimachinery::resource::Resource;
+use bytes::Bytes;
 use serde_json::Value;
 
 pub(crate) use strategy::{Admission, Strategy};
@@ -24,6 +25,10 @@ pub(crate) use strategy::{Admission, Strategy};
 /// From and to the version in which objects are stored.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Conversion {
+    /// The definition of what is stored.
+    pub(crate) stored_definition: &'static str,
+    /// Its `apiVersion`.
+    pub(crate) stored_api_version: &'static str,
     /// From what a client of this version sends.
     pub(crate) to_stored: fn(&mut Value),
     /// To what a client of this version reads.
@@ -57,6 +62,22 @@ impl Kind {
         self.storage = storage.to_owned();
         self.conversion = Some(conversion);
         self
+    }
+
+    /// The definition of objects as they are stored.
+    pub(crate) fn stored_definition(&self) -> String {
+        match self.conversion {
+            Some(conversion) => conversion.stored_definition.to_owned(),
+            None => self.resource.definition.clone(),
+        }
+    }
+
+    /// `apiVersion` of objects as they are stored, but for custom kinds, whose versions differ by name only.
+    pub(crate) fn stored_api_version(&self) -> String {
+        match self.conversion {
+            Some(conversion) => conversion.stored_api_version.to_owned(),
+            None => self.resource.api_version(),
+        }
     }
 
     /// Whether a subresource of that name is served.
@@ -109,6 +130,8 @@ impl Kind {
 pub(crate) struct Kinds {
     all: Vec<Arc<Kind>>,
     by_path: HashMap<(String, String, String), Arc<Kind>>,
+    /// Documents made of the kinds, by name. They go with them.
+    documents: Mutex<HashMap<String, Bytes>>,
 }
 
 impl Kinds {
@@ -136,6 +159,12 @@ impl Kinds {
     /// All of them, in the order of the table.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Kind>> {
         self.all.iter()
+    }
+
+    /// A document that is made of the kinds, kept after it was made first.
+    pub(crate) fn document(&self, name: &str, make: impl FnOnce() -> Vec<u8>) -> Bytes {
+        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        documents.entry(name.to_owned()).or_insert_with(|| make().into()).clone()
     }
 
     /// What discovery and OpenAPI are made of.

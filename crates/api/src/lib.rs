@@ -24,7 +24,7 @@ mod objects;
 mod patch;
 mod respond;
 mod route;
-mod schemas;
+mod security;
 mod selection;
 pub mod server;
 mod storage;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use apimachinery::patch::{self, PatchKind};
+use apimachinery::schema::Definitions;
 use apimachinery::status::Status;
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -11,9 +12,9 @@ use crate::api::Api;
 use crate::body;
 use crate::call::Call;
 use crate::decode;
+use crate::fields::Manner;
 use crate::objects::{self, metadata};
 use crate::respond::{Failure, Response};
-use crate::schemas;
 
 /// A patch, read as far as it can be without an object.
 pub(crate) struct Patch {
@@ -31,9 +32,7 @@ impl Patch {
             .filter(|kind| takes_strategic || *kind != PatchKind::StrategicMerge)
             .ok_or_else(|| Status::unsupported_media_type(PatchKind::media_types(takes_strategic)))?;
         let is_apply = kind == PatchKind::Apply;
-        if is_apply && call.query.get("fieldManager").is_none() {
-            return Err(invalid("fieldManager: Required value: is required for apply patch"));
-        }
+        crate::fields::check_manager(call, is_apply)?;
         if !is_apply && call.query.get("force").is_some() {
             return Err(invalid("force: Forbidden: may not be specified for non-apply patch"));
         }
@@ -66,13 +65,17 @@ impl Patch {
             PatchKind::Json => patch::apply_json_patch(&shown, &self.bytes),
             PatchKind::Merge => patch::apply_merge_patch(&shown, &self.bytes),
             PatchKind::StrategicMerge => {
-                let definitions = schemas::definitions();
-                let schema = schemas::of(&call.kind.resource.definition)?;
+                let definitions = Definitions::builtin();
+                let name = call.sent_definition();
+                let schema = definitions.get(&name).ok_or_else(|| {
+                    Failure::internal("patch an object", &format!("there is no definition {name}"))
+                })?;
                 patch::apply_strategic_merge_patch(&shown, &self.bytes, schema, definitions)
             }
             PatchKind::Apply => {
-                let applied = self.applied.clone().unwrap_or_default();
-                return crate::fields::apply(call, &shown, applied);
+                let mut applied = self.applied.clone().unwrap_or_default();
+                call.kind.make_stored(&mut applied);
+                return crate::fields::apply(call, old, &applied);
             }
         };
         let mut object = patched.map_err(|error| error.to_status())?;
@@ -82,7 +85,7 @@ impl Patch {
             api_version.as_str().unwrap_or_default(),
             kind.as_str().unwrap_or_default(),
         )?;
-        decode::check(call, &object)?;
+        decode::check(call, &mut object, &[])?;
         call.kind.make_stored(&mut object);
         Ok(object)
     }
@@ -91,10 +94,10 @@ impl Patch {
 /// Server-side apply of an object that does not exist makes it.
 pub(crate) async fn create(api: &Arc<Api>, call: &Call, patch: &Patch) -> Result<Response, Failure> {
     let mut object = patch.applied.clone().unwrap_or_default();
-    if let Some(metadata) = object.get_mut("metadata") {
-        metadata["name"] = json!(call.name());
-    }
-    let made = objects::create::create(api, call, object).await?;
+    crate::kinds::fill::child(&mut object, "metadata")["name"] = json!(call.name());
+    call.kind.make_stored(&mut object);
+    let object = crate::fields::apply(call, &json!({}), &object)?;
+    let made = objects::create::create(api, call, Manner::Apply, object).await?;
     crate::handlers::shape::one(call, http::StatusCode::CREATED, made)
 }
 

@@ -25,6 +25,12 @@ impl User {
         User { name: name.into(), groups, ..User::default() }
     }
 
+    /// Somebody who is not known.
+    pub fn anonymous() -> User {
+        let groups = vec!["system:unauthenticated".to_owned()];
+        User { name: "system:anonymous".to_owned(), groups, ..User::default() }
+    }
+
     /// The group of everybody who is known.
     pub const AUTHENTICATED: &'static str = "system:authenticated";
     /// The group that may do everything.

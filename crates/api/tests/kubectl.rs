@@ -13,14 +13,14 @@ async fn kubectl_creates_gets_changes_and_deletes() {
     let harness = Harness::new().await;
     let served = harness.serve().await;
     let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: '1'}\n";
-    let (done, text) = served.kubectl(&["create", "--validate=false", "-f", "-"], manifest).await;
+    let (done, text) = served.kubectl(&["create", "-f", "-"], manifest).await;
     assert!(done && text.contains("configmap/a created"), "{text}");
     let (done, text) = served.kubectl(&["get", "configmap", "a", "-o", "jsonpath={.data.k}"], "").await;
     assert!(done && text == "1", "{text}");
     let (done, text) = served.kubectl(&["get", "configmaps"], "").await;
     assert!(done && text.starts_with("NAME"), "{text}");
-    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\ndata: {x: y}\n";
-    let (done, text) = served.kubectl(&["apply", "--validate=false", "-f", "-"], manifest).await;
+    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\ndata: {x: z}\n";
+    let (done, text) = served.kubectl(&["apply", "-f", "-"], manifest).await;
     assert!(done && text.contains("configmap/b created"), "{text}");
     let (done, text) = served.kubectl(&["label", "configmap", "b", "app=z"], "").await;
     assert!(done && text.contains("configmap/b labeled"), "{text}");

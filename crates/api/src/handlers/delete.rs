@@ -92,7 +92,7 @@ fn from_query(call: &Call) -> Value {
     options
 }
 
-fn parse(options: &Value) -> Result<DeleteOptions, Failure> {
+pub(super) fn parse(options: &Value) -> Result<DeleteOptions, Failure> {
     let invalid = |message: String| Failure::from(Status::bad_request(message));
     let text = |pointer: &str| options.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     let propagation = match (text("/propagationPolicy").as_deref(), options.get("orphanDependents")) {

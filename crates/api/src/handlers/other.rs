@@ -7,6 +7,7 @@ use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 
 use crate::api::Api;
+use crate::auth::rbac::Attributes;
 use crate::negotiate::Encoding;
 use crate::respond::{self, Body, Failure, Response};
 use crate::user::User;
@@ -15,13 +16,20 @@ use crate::user::User;
 const MINOR: &str = "37";
 
 /// Answers a request that is about no resource.
-pub(crate) async fn answer(api: &Arc<Api>, request: Request<Body>, path: &str, _user: &User) -> Response {
+pub(crate) async fn answer(api: &Arc<Api>, request: Request<Body>, path: &str, user: &User) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let resource = apimachinery::group::GroupResource::new("", path);
         return Failure::from(Status::method_not_allowed(&resource, request.method().as_str()))
             .response(Encoding::Json);
     }
+    let is_health = matches!(path, "/healthz" | "/livez" | "/readyz");
+    let attributes = Attributes::path("get", path);
+    if !is_health && let Err(failure) = api.security.check(user, &attributes) {
+        return failure.response(Encoding::Json);
+    }
     match path {
+        "/.well-known/openid-configuration" => json(&api.security.tokens.discovery()),
+        "/openid/v1/jwks" => json(&api.security.tokens.jwks()),
         "/version" => json(&version()),
         "/metrics" => respond::bytes(
             StatusCode::OK,

@@ -55,7 +55,7 @@ pub(crate) async fn list(api: &Arc<Api>, call: &Call) -> Result<Response, Failur
     let (items, metadata) = select(api, call, &prefix, &page)?;
     let kind = &call.kind.resource;
     let object = match call.accepted.shape {
-        Shape::Table => crate::tables::table(call, items, metadata)?,
+        Shape::Table => crate::tables::table(call, &items, metadata)?,
         Shape::Metadata => json!({
             "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
             "items": items.into_iter().map(shape::partial).collect::<Vec<_>>(),

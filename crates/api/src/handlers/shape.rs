@@ -14,7 +14,10 @@ pub(crate) fn one(call: &Call, code: StatusCode, stored: Value) -> Result<Respon
     let shaped = match call.accepted.shape {
         Shape::Whole | Shape::Discovery => object,
         Shape::Metadata => partial(object),
-        Shape::Table => crate::tables::table(call, vec![object], json!({}))?,
+        Shape::Table => {
+            let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+            crate::tables::table(call, std::slice::from_ref(&object), metadata)?
+        }
     };
     Ok(respond::object(code, &shaped, call.accepted.encoding))
 }

@@ -68,7 +68,7 @@ struct Shown {
     selection: Selection,
     name: Option<String>,
     shape: Shape,
-    table: crate::tables::Header,
+    table: crate::tables::Shown,
 }
 
 impl Watching {
@@ -100,7 +100,7 @@ impl Watching {
                 selection,
                 name,
                 shape: call.accepted.shape,
-                table: crate::tables::Header::of(call),
+                table: crate::tables::Shown::of(call)?,
             },
             watcher,
             first,
@@ -182,7 +182,7 @@ impl Watching {
         }
         let object = match self.call.shape {
             Shape::Metadata => shape::partial(object),
-            Shape::Table => self.call.table.bookmark(&object),
+            Shape::Table => self.call.table.of_watch(&object),
             Shape::Whole | Shape::Discovery => object,
         };
         sender.send(document("BOOKMARK", &object)).await.is_ok()
@@ -298,7 +298,7 @@ impl Shown {
         shown["metadata"]["resourceVersion"] = json!(revision.to_string());
         let shaped = match self.shape {
             Shape::Metadata => shape::partial(shown),
-            Shape::Table => self.table.row(shown),
+            Shape::Table => self.table.of_watch(&shown),
             Shape::Whole | Shape::Discovery => shown,
         };
         Some(document(event, &shaped))

@@ -25,8 +25,9 @@ pub(crate) async fn create(api: &Arc<Api>, call: &Call, request: Request<Body>) 
         return Err(Status::method_not_allowed(&call.group_resource(), "create").into());
     }
     let bytes = body::read(request.into_body()).await?;
+    crate::fields::check_manager(call, false)?;
     let object = object(call, &bytes)?;
-    let made = create::create(api, call, object).await?;
+    let made = create::create(api, call, Manner::Update, object).await?;
     shape::one(call, StatusCode::CREATED, made)
 }
 
@@ -41,6 +42,7 @@ pub(crate) async fn update(api: &Arc<Api>, call: &Call, request: Request<Body>) 
         ))
         .into());
     }
+    crate::fields::check_manager(call, false)?;
     let edit = Edit { api, call, part: Part::of(call), manner: Manner::Update };
     call.kind.make_stored(&mut object);
     let edited = edit.perform(|_| Ok(object.clone())).await?;

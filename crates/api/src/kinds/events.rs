@@ -6,7 +6,12 @@ use super::Conversion;
 use super::fill::drop_field;
 
 /// Between `events.k8s.io/v1` and `v1`.
-pub(super) const CONVERSION: Conversion = Conversion { to_stored, from_stored };
+pub(super) const CONVERSION: Conversion = Conversion {
+    stored_definition: "io.k8s.api.core.v1.Event",
+    stored_api_version: "v1",
+    to_stored,
+    from_stored,
+};
 
 /// Names in `events.k8s.io/v1` and in `v1`, as `Convert_v1_Event_To_core_Event` pairs them.
 const NAMES: [(&str, &str); 7] = [

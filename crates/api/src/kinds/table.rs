@@ -369,7 +369,11 @@ fn other_kinds() -> Vec<Kind> {
             .short(&["crd", "crds"])
             .categories(&["api-extensions"])
             .status(),
-            Strategy { admission: Admission::CustomResourceDefinition, ..WITH_SPEC },
+            Strategy {
+                default: crate::custom::default,
+                admission: Admission::CustomResourceDefinition,
+                ..WITH_SPEC
+            },
         ),
     ]
 }

@@ -11,7 +11,7 @@ use super::{metadata, stored, validate};
 use crate::admission::{self, Admitted};
 use crate::api::Api;
 use crate::call::Call;
-use crate::fields;
+use crate::fields::{self, Manner};
 use crate::fresh;
 use crate::kinds::Admission;
 use crate::kinds::fill::{child, drop_field, text};
@@ -24,7 +24,12 @@ const NAMES: usize = 8;
 const CLAIMS: usize = 16;
 
 /// Creates an object (as a client of the call's kind sends it), and gives it back as it is stored.
-pub(crate) async fn create(api: &Arc<Api>, call: &Call, mut object: Value) -> Result<Value, Failure> {
+pub(crate) async fn create(
+    api: &Arc<Api>,
+    call: &Call,
+    manner: Manner,
+    mut object: Value,
+) -> Result<Value, Failure> {
     call.kind.make_stored(&mut object);
     metadata::check_namespace(call, &mut object)?;
     metadata::begin(call, &mut object)?;
@@ -34,7 +39,7 @@ pub(crate) async fn create(api: &Arc<Api>, call: &Call, mut object: Value) -> Re
     let prefix = text(&object, "/metadata/generateName").unwrap_or_default().to_owned();
     let is_generated = metadata::name(&object).is_empty() && !prefix.is_empty();
     if !is_generated {
-        return attempt(api, call, object).await;
+        return attempt(api, call, manner, object).await;
     }
     let mut left = NAMES;
     loop {
@@ -42,7 +47,7 @@ pub(crate) async fn create(api: &Arc<Api>, call: &Call, mut object: Value) -> Re
         let name = names::generated(&prefix, &fresh::random()?);
         child(&mut named, "metadata")["name"] = json!(name);
         left -= 1;
-        match attempt(api, call, named).await {
+        match attempt(api, call, manner, named).await {
             Err(failure) if failure.0.reason == Some(Reason::AlreadyExists) => {
                 if left == 0 {
                     return Err(Status::generated_name_exists(&call.group_resource(), &name).into());
@@ -53,10 +58,10 @@ pub(crate) async fn create(api: &Arc<Api>, call: &Call, mut object: Value) -> Re
     }
 }
 
-async fn attempt(api: &Arc<Api>, call: &Call, object: Value) -> Result<Value, Failure> {
+async fn attempt(api: &Arc<Api>, call: &Call, manner: Manner, object: Value) -> Result<Value, Failure> {
     namespace_takes(api, call)?;
     for _ in 0..CLAIMS {
-        if let Some(made) = claim(api, call, object.clone()).await? {
+        if let Some(made) = claim(api, call, manner, object.clone()).await? {
             return Ok(made);
         }
     }
@@ -64,13 +69,18 @@ async fn attempt(api: &Arc<Api>, call: &Call, object: Value) -> Result<Value, Fa
 }
 
 /// Completes and writes an object; `None` when somebody else took meanwhile what it claims.
-async fn claim(api: &Arc<Api>, call: &Call, mut object: Value) -> Result<Option<Value>, Failure> {
+async fn claim(
+    api: &Arc<Api>,
+    call: &Call,
+    manner: Manner,
+    mut object: Value,
+) -> Result<Option<Value>, Failure> {
     let Admitted { also } = admission::create(api, call, &mut object).await?;
     (call.kind.strategy.default)(&mut object);
     if let Some(custom) = &call.kind.custom {
         custom.default(&mut object);
     }
-    fields::manage_created(call, &mut object)?;
+    fields::manage_created(call, manner, &mut object);
     validate::new(call, &object)?;
     let name = metadata::name(&object).to_owned();
     let key: Arc<str> = call.kind.key(call.namespace(), &name).into();
@@ -89,7 +99,7 @@ async fn claim(api: &Arc<Api>, call: &Call, mut object: Value) -> Result<Option<
             let made =
                 made.ok_or_else(|| Failure::internal("create an object", &"the store gave none back"))?;
             let made = stored(&made.value, made.revision.get())?;
-            admission::created(api, call, &made.object).await;
+            admission::created(api, call, &made.object);
             Ok(Some(made.object))
         }
         Err(store::Error::Exists { key: taken, .. }) if taken == key => {

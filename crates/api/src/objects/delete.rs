@@ -88,7 +88,7 @@ pub(crate) async fn delete(
             return Err(Status::not_found(&call.group_resource(), name).into());
         };
         check_preconditions(call, name, &found, options)?;
-        admission::delete(api, call, &found.object).await?;
+        admission::delete(call, &found.object)?;
         let step = decide(&call.kind, &found.object, options, Timestamp::now());
         if options.is_dry_run {
             return Ok(match step {
@@ -108,11 +108,11 @@ pub(crate) async fn delete(
         };
         let mut operations = vec![operation];
         if is_end {
-            operations.extend(admission::beside_update(api, call, &found.object, &found.object, true).await?);
+            operations.extend(admission::beside_update(api, call, &found.object, &found.object, true)?);
         }
         match api.store.transaction(operations, Durability::Durable).await {
             Ok(_) if is_end => {
-                admission::gone(api, call, &found.object).await;
+                admission::gone(api, call, &found.object);
                 return Ok(Deleted::Gone(found.object));
             }
             Ok(committed) => {
@@ -120,7 +120,7 @@ pub(crate) async fn delete(
                 let written =
                     written.ok_or_else(|| Failure::internal("end an object", &"the store gave none back"))?;
                 let object = stored(&written.value, written.revision.get())?.object;
-                admission::updated(api, call, &object).await;
+                admission::updated(api, call, &object);
                 return Ok(Deleted::Begun(object));
             }
             // The preconditions are looked at again with what is there now.

@@ -92,7 +92,7 @@ impl Edit<'_> {
         let names_version = self.check_preconditions(old, &new)?;
         metadata::check_namespace(call, &mut new)?;
         self.prepare(&old.object, &mut new);
-        admission::update(self.api, call, self.part, &old.object, &mut new).await?;
+        admission::update(self.api, call, self.part, &old.object, &mut new)?;
         (call.kind.strategy.default)(&mut new);
         if let Some(custom) = &call.kind.custom {
             custom.default(&mut new);
@@ -100,9 +100,9 @@ impl Edit<'_> {
         if metadata::is_another_spec(&new, &old.object) && call.kind.strategy.counts_generation {
             metadata::next_generation(&mut new);
         }
-        fields::manage_updated(call, self.manner, &old.object, &mut new)?;
+        fields::manage_updated(call, self.manner, &old.object, &mut new);
         validate::changed(call, self.part, &new, &old.object)?;
-        if fields::is_same(&new, &old.object) {
+        if new == old.object {
             return Ok(Some(Edited { object: old.object.clone() }));
         }
         if call.is_dry_run()? {
@@ -123,10 +123,10 @@ impl Edit<'_> {
             Operation::Update { key, value: storage::encode(&new).into(), expected }
         };
         let mut operations = vec![operation];
-        operations.extend(admission::beside_update(self.api, call, &old.object, &new, ends).await?);
+        operations.extend(admission::beside_update(self.api, call, &old.object, &new, ends)?);
         match self.api.store.transaction(operations, durability(call)).await {
             Ok(committed) if ends => {
-                admission::gone(self.api, call, &new).await;
+                admission::gone(self.api, call, &new);
                 let mut object = new;
                 child(&mut object, "metadata")["resourceVersion"] = committed.revision.to_string().into();
                 Ok(Some(Edited { object }))
@@ -136,7 +136,7 @@ impl Edit<'_> {
                 let written = written
                     .ok_or_else(|| Failure::internal("change an object", &"the store gave none back"))?;
                 let object = stored(&written.value, written.revision.get())?.object;
-                admission::updated(self.api, call, &object).await;
+                admission::updated(self.api, call, &object);
                 Ok(Some(Edited { object }))
             }
             Err(store::Error::Conflict { .. }) if !names_version => Ok(None),

@@ -60,6 +60,11 @@ fn of_itself(call: &Call, object: &Value) -> Vec<Cause> {
     let mut faults = Faults::default();
     (call.kind.strategy.validate)(object, &mut faults);
     errors.extend(faults.0);
+    if call.kind.strategy.admission == Admission::CustomResourceDefinition {
+        let (found, warnings) = crate::custom::check(object);
+        errors.extend(found);
+        warnings.into_iter().for_each(|warning| call.warnings.add(warning));
+    }
     if let Some(custom) = &call.kind.custom {
         errors.extend(custom.validate(object));
     }
