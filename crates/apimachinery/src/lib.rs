@@ -2,8 +2,16 @@
 //!
 //! Objects are JSON here ([`serde_json::Value`]). Nothing in this crate does IO, reads a clock or is random.
 
+pub mod apply;
+pub mod decode;
+pub mod discovery;
 pub mod field_error;
+pub mod fuzzed;
 pub mod group;
+pub mod meta;
+pub mod names;
+pub mod patch;
 pub mod resource;
 pub mod schema;
+pub mod selector;
 pub mod status;

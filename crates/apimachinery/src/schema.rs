@@ -4,8 +4,26 @@
 //! kinds come from the generated table with Kubernetes' own extensions (list types, merge keys); CustomResourceDefinitions
 //! bring their own. All of them are this one type.
 
+mod conform;
+mod custom;
+mod default;
+mod parse;
+mod prune;
+mod regular;
+mod structural;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+pub use conform::{Conformed, WrongType, conform};
+pub use custom::CustomSchema;
+pub use default::fill_defaults;
+pub use prune::prune;
+pub(crate) use prune::{push_field, push_index};
+pub use validate::validate;
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, OnceLock};
 
 /// A shape, with what is said of it. Descriptions are not here but in the OpenAPI documents: nothing else needs them.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,6 +105,8 @@ pub struct Field {
     pub is_required: bool,
     /// `x-kubernetes-patch-strategy: retainKeys`.
     pub retains_keys: bool,
+    /// `x-kubernetes-patch-strategy: replace`: an object that a strategic merge patch replaces as a whole.
+    pub is_replaced: bool,
 }
 
 /// `x-kubernetes-list-type`: how server-side apply sees a list.
@@ -153,6 +173,8 @@ pub enum Rule {
 /// What stands below `allOf`, `anyOf`, `oneOf` and `not` of a structural schema: rules, but no shape.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Condition {
+    /// `type`, which only `x-kubernetes-int-or-string` may have here.
+    pub types: Option<String>,
     /// What holds of the value itself.
     pub rules: Vec<Rule>,
     /// `required`.
@@ -165,11 +187,25 @@ pub struct Condition {
     pub values: Option<Box<Condition>>,
 }
 
-/// All definitions that references may name.
+/// All definitions that references may name. The built-in ones are parsed one by one when they are first asked for: a
+/// node that serves Pods and ConfigMaps holds in memory what these need.
 #[derive(Debug, Clone, Default)]
 pub struct Definitions {
-    types: BTreeMap<String, Arc<Schema>>,
+    types: BTreeMap<String, Definition>,
 }
+
+/// A definition: its text, and its schema once somebody has asked for it.
+#[derive(Debug, Clone)]
+struct Definition {
+    text: &'static str,
+    schema: OnceLock<Arc<Schema>>,
+}
+
+/// The definitions of Kubernetes, one a line, sorted by name; made by `cargo xtask schema`.
+static BUILT_IN: &str = include_str!("schema/definitions.json");
+
+/// Where references to definitions point, in the file and in OpenAPI v3.
+pub(crate) const REFERENCE: &str = "#/components/schemas/";
 
 impl Schema {
     /// A shape without rules and default.
@@ -179,26 +215,60 @@ impl Schema {
 }
 
 impl Definitions {
+    /// Those of Kubernetes' own kinds.
+    pub fn builtin() -> &'static Definitions {
+        static DEFINITIONS: LazyLock<Definitions> = LazyLock::new(|| {
+            let mut definitions = Definitions::default();
+            for (name, text) in BUILT_IN.lines().filter_map(named) {
+                let definition = Definition { text, schema: OnceLock::new() };
+                definitions.types.insert(name.to_owned(), definition);
+            }
+            definitions
+        });
+        &DEFINITIONS
+    }
+
     /// The definition of that name.
     pub fn get(&self, name: &str) -> Option<&Arc<Schema>> {
-        self.types.get(name)
+        self.types.get(name).map(|definition| definition.parsed(name))
     }
 
     /// Adds one; the newest of a name counts.
     pub fn insert(&mut self, name: impl Into<String>, schema: Arc<Schema>) {
-        self.types.insert(name.into(), schema);
+        self.types.insert(name.into(), Definition { text: "{}", schema: OnceLock::from(schema) });
     }
 
     /// All of them by name.
     pub fn iter(&self) -> impl Iterator<Item = (&String, &Arc<Schema>)> {
-        self.types.iter()
+        self.types.iter().map(|(name, definition)| (name, definition.parsed(name)))
     }
 
     /// What stands behind a schema: itself, or what its reference names. A reference to nothing is left as it is.
     pub fn resolve<'a>(&'a self, schema: &'a Schema) -> &'a Schema {
         match &schema.kind {
-            Kind::Reference(name) => self.types.get(name).map_or(schema, |found| self.resolve(found)),
+            Kind::Reference(name) => self.get(name).map_or(schema, |found| self.resolve(found)),
             _ => schema,
         }
     }
+
+    /// A built-in definition as OpenAPI has it, with descriptions and extensions.
+    pub fn document(&self, name: &str) -> Option<serde_json::Value> {
+        self.types.get(name).map(Definition::document)
+    }
+}
+
+impl Definition {
+    fn parsed(&self, name: &str) -> &Arc<Schema> {
+        self.schema.get_or_init(|| Arc::new(parse::built_in(name, &self.document())))
+    }
+
+    /// The file is generated, and a test reads all of it: it is JSON.
+    fn document(&self) -> serde_json::Value {
+        serde_json::from_str(self.text).unwrap_or_default()
+    }
+}
+
+/// `"name":{...},` as name and text.
+fn named(line: &'static str) -> Option<(&'static str, &'static str)> {
+    line.strip_suffix(',').unwrap_or(line).strip_prefix('"')?.split_once("\":")
 }

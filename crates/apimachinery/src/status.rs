@@ -122,7 +122,7 @@ pub struct Status {
     pub reason: Option<Reason>,
     /// What it is about.
     #[serde(default)]
-    pub details: Option<Details>,
+    pub details: Option<Box<Details>>,
     /// The HTTP status code; 0 when none is said, as in the answer to a deletion.
     #[serde(default)]
     pub code: u16,
@@ -159,7 +159,7 @@ impl Status {
     pub fn no_such_path() -> Self {
         let mut status =
             Self::failure(404, Reason::NotFound, "the server could not find the requested resource");
-        status.details = Some(Details::default());
+        status.details = Some(Box::default());
         status
     }
 
@@ -302,7 +302,7 @@ impl Status {
             outcome: Outcome::Success,
             message: String::new(),
             reason: None,
-            details: Some(details),
+            details: Some(Box::new(details)),
             code: 0,
         }
     }

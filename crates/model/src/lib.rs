@@ -7,6 +7,7 @@ pub mod edit;
 pub mod expand;
 mod fields;
 pub mod manifest;
+pub mod names;
 pub mod pod;
 pub mod quantity;
 pub mod resources;

@@ -115,6 +115,14 @@ impl Reading {
         places
     }
 
+    /// Reads a Pod as an API server holds it.
+    pub(crate) fn stored(&mut self, source: &mut Source<'_>, root: &Node) {
+        let mut report = self.report(source, root, "");
+        strict::check(&mut report, root, &fields::POD, "");
+        let pod = read::pod::stored(&mut report, root);
+        self.pods.push(pod);
+    }
+
     fn report<'a, 's>(
         &'a mut self,
         source: &'a mut Source<'s>,
@@ -265,7 +273,7 @@ impl Fragment {
         let spec = node.get("spec").unwrap_or(node);
         let first = || spec.list("containers").first().and_then(|container| container.text("name"));
         let name = self.own_name(node).or_else(first);
-        name.filter(|name| super::names::dns_label(name).is_ok()).unwrap_or("my-pod")
+        name.filter(|name| crate::names::dns_label(name).is_ok()).unwrap_or("my-pod")
     }
 
     /// The prefix of its paths, the type of its fields, what is missing and how to complete it.

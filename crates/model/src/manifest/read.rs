@@ -6,6 +6,7 @@
 
 pub(crate) mod container;
 pub(crate) mod environment;
+mod ephemeral;
 pub(crate) mod keyed;
 pub(crate) mod meta;
 pub(crate) mod pod;
@@ -14,9 +15,9 @@ pub(crate) mod resources;
 pub(crate) mod security;
 pub(crate) mod volume;
 
-use super::names::Broken;
 use super::report::Report;
 use super::tree::Node;
+use crate::names::Broken;
 use crate::quantity::Quantity;
 
 /// The value of a field that has a fixed set of texts.
@@ -59,7 +60,7 @@ pub(crate) fn check(
 ) {
     if let Err(broken) = rule(text) {
         let is_name = broken.contains("RFC 1123");
-        let proposal = super::names::like_a_label(text).filter(|_| is_name && report.may_show(node));
+        let proposal = crate::names::like_a_label(text).filter(|_| is_name && report.may_show(node));
         report.invalid_hint(node, broken, proposal.map(|name| format!("for example {name}")));
     }
 }

@@ -3,10 +3,10 @@
 use super::environment::{self, MOST_STRING_BYTES};
 use super::probe::{self, ProbeKind};
 use super::{bounded, choice, resources, ruled, security, volume};
-use crate::manifest::names;
 use crate::manifest::problem::ProblemKind;
 use crate::manifest::report::{Report, Target};
 use crate::manifest::tree::Node;
+use crate::names;
 use crate::pod::{
     Container, ExitCodeOperator, ImagePullPolicy, Port, Protocol, RestartPolicy, RestartRule,
     RestartRuleAction, TerminationMessagePolicy,

@@ -1,10 +1,10 @@
 //! `env` and `envFrom`.
 
 use super::{check, quantity, ruled};
-use crate::manifest::names;
 use crate::manifest::problem::ProblemKind;
 use crate::manifest::report::{Report, Target};
 use crate::manifest::tree::Node;
+use crate::names;
 use crate::pod::{EnvFrom, EnvValue, EnvVar, ObjectKind};
 use crate::quantity::Quantity;
 

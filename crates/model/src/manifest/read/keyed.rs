@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::meta;
-use crate::manifest::names;
 use crate::manifest::problem::ProblemKind;
 use crate::manifest::report::{Report, Target};
 use crate::manifest::tree::Node;
+use crate::names;
 use crate::pod::{KeyedObject, ObjectKind};
 
 /// All values of one object together, as Kubernetes limits them.

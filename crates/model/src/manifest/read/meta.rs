@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{check, ruled};
-use crate::manifest::names;
 use crate::manifest::report::Report;
 use crate::manifest::tree::Node;
+use crate::names;
 use crate::pod::Meta;
 
 /// All annotations of an object together, as Kubernetes limits them.

@@ -1,10 +1,10 @@
 //! Probes and lifecycle hooks: what is asked, and when.
 
 use super::{bounded, choice, ruled};
-use crate::manifest::names;
 use crate::manifest::problem::ProblemKind;
 use crate::manifest::report::{Report, Target};
 use crate::manifest::tree::Node;
+use crate::names;
 use crate::pod::{Handler, PortRef, Probe};
 
 /// Which of the three probes one is.

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::{choice, quantity};
-use crate::manifest::names;
 use crate::manifest::problem::ProblemKind;
 use crate::manifest::report::{Report, Target};
 use crate::manifest::tree::Node;
+use crate::names;
 use crate::pod::{PodSpec, ResizePolicies, ResizePolicy, Resources};
 use crate::quantity::Quantity;
 use crate::resources::of_containers;

@@ -1,9 +1,9 @@
 //! `securityContext` of the Pod and of its containers.
 
 use super::{bounded, choice};
-use crate::manifest::names;
 use crate::manifest::report::Report;
 use crate::manifest::tree::Node;
+use crate::names;
 use crate::pod::{
     FsGroupChangePolicy, PodSecurityContext, ProcMount, SeccompProfile, SecurityContext,
     SupplementalGroupsPolicy,

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::{check, choice, quantity, ruled};
-use crate::manifest::names;
 use crate::manifest::problem::ProblemKind;
 use crate::manifest::report::{Report, Target};
 use crate::manifest::tree::Node;
+use crate::names;
 use crate::pod::{
     HostPathType, KeyToPath, Medium, MountPropagation, ObjectKind, RecursiveReadOnly, SubPath, Volume,
     VolumeMount, VolumeSource,

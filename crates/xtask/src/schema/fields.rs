@@ -1,45 +1,19 @@
-//! `cargo xtask schema [--check]`: writes crates/model/src/fields.rs, the table of every field that a manifest
-//! may have, from the schemas of `k8s-openapi`.
+//! The table of every field that a manifest may have, as Rust: crates/model/src/fields.rs.
 //!
-//! The table is generated at development time and checked in, so that podling itself carries neither the
-//! schemas nor their generator, and reads a manifest without building anything first. The schemas carry no
-//! `x-kubernetes-*` extensions: list types and merge keys are not in them, and not in the table.
+//! A manifest is read, not patched: list types and merge keys are not in the table.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-/// What the command was asked for.
-pub(crate) enum Mode {
-    /// Write the table.
-    Write,
-    /// Only say whether it is current.
-    Check,
-}
-
-/// Generates the table and writes it, or compares it with the one checked in.
-pub(crate) fn run(root: &Path, mode: Mode) -> Result<(), String> {
-    let path: PathBuf = root.join("crates/model/src/fields.rs");
-    let generated = formatted(&render(&definitions()?)?)?;
-    match mode {
-        Mode::Write => std::fs::write(&path, generated)
-            .map_err(|error| format!("cannot write {}: {error}", path.display())),
-        Mode::Check => {
-            let current = std::fs::read_to_string(&path)
-                .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-            if current == generated {
-                Ok(())
-            } else {
-                Err(format!("{} is not current: run `cargo xtask schema`", path.display()))
-            }
-        }
-    }
+/// The table as Rust, formatted.
+pub(super) fn generate() -> Result<String, String> {
+    formatted(&render(&definitions()?)?)
 }
 
 /// Every type reachable from the three kinds of objects that a manifest may hold, by its full name.

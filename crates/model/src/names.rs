@@ -4,7 +4,7 @@
 //! engine would cost more to start than a whole manifest to read.
 
 /// A rule that a text breaks.
-pub(crate) type Broken = &'static str;
+pub type Broken = &'static str;
 
 const LABEL: Broken = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 const SUBDOMAIN: Broken = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
@@ -18,7 +18,7 @@ const HEADER_NAME: Broken = "a valid HTTP header must consist of alphanumeric ch
 const SYSCTL: Broken = "must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
 
 /// A name of up to 63 characters: containers, volumes, namespaces, hostnames.
-pub(crate) fn dns_label(text: &str) -> Result<(), Broken> {
+pub fn dns_label(text: &str) -> Result<(), Broken> {
     match text.len() {
         64.. => Err("must be no more than 63 bytes"),
         _ if is_label(text) => Ok(()),
@@ -27,7 +27,7 @@ pub(crate) fn dns_label(text: &str) -> Result<(), Broken> {
 }
 
 /// A name of up to 253 characters with dots: Pods, ConfigMaps, Secrets, host aliases.
-pub(crate) fn dns_subdomain(text: &str) -> Result<(), Broken> {
+pub fn dns_subdomain(text: &str) -> Result<(), Broken> {
     match text.len() {
         254.. => Err("must be no more than 253 bytes"),
         _ if text.split('.').all(is_label) => Ok(()),
@@ -36,7 +36,7 @@ pub(crate) fn dns_subdomain(text: &str) -> Result<(), Broken> {
 }
 
 /// A key of a label or annotation, a condition type: `example.com/name`.
-pub(crate) fn qualified_name(text: &str) -> Result<(), Broken> {
+pub fn qualified_name(text: &str) -> Result<(), Broken> {
     let name = match text.split_once('/') {
         Some(("", _)) => return Err("prefix part must be non-empty"),
         Some((prefix, name)) => {
@@ -54,7 +54,7 @@ pub(crate) fn qualified_name(text: &str) -> Result<(), Broken> {
 }
 
 /// The value of a label.
-pub(crate) fn label_value(text: &str) -> Result<(), Broken> {
+pub fn label_value(text: &str) -> Result<(), Broken> {
     match text.len() {
         64.. => Err("must be no more than 63 bytes"),
         _ if text.is_empty() || is_name(text) => Ok(()),
@@ -63,7 +63,7 @@ pub(crate) fn label_value(text: &str) -> Result<(), Broken> {
 }
 
 /// A key of a ConfigMap or Secret.
-pub(crate) fn config_key(text: &str) -> Result<(), Broken> {
+pub fn config_key(text: &str) -> Result<(), Broken> {
     match text {
         "." => Err("must not be '.'"),
         ".." => Err("must not be '..'"),
@@ -75,13 +75,13 @@ pub(crate) fn config_key(text: &str) -> Result<(), Broken> {
 }
 
 /// The name of an environment variable (KEP-4369: anything printable but `=`).
-pub(crate) fn env_name(text: &str) -> Result<(), Broken> {
+pub fn env_name(text: &str) -> Result<(), Broken> {
     let is_valid = !text.is_empty() && text.bytes().all(|byte| matches!(byte, 0x20..=0x7e) && byte != b'=');
     if is_valid { Ok(()) } else { Err(ENV_NAME) }
 }
 
 /// The name of a port (RFC 6335 service name).
-pub(crate) fn port_name(text: &str) -> Result<(), Broken> {
+pub fn port_name(text: &str) -> Result<(), Broken> {
     let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     match text {
         _ if text.len() > 15 => Err("must be no more than 15 characters"),
@@ -98,13 +98,13 @@ pub(crate) fn port_name(text: &str) -> Result<(), Broken> {
 }
 
 /// The name of an HTTP header.
-pub(crate) fn header_name(text: &str) -> Result<(), Broken> {
+pub fn header_name(text: &str) -> Result<(), Broken> {
     let is_valid = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     if is_valid { Ok(()) } else { Err(HEADER_NAME) }
 }
 
 /// The name of a kernel parameter.
-pub(crate) fn sysctl(text: &str) -> Result<(), Broken> {
+pub fn sysctl(text: &str) -> Result<(), Broken> {
     let is_part = |part: &str| {
         let edge =
             |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
@@ -118,7 +118,7 @@ pub(crate) fn sysctl(text: &str) -> Result<(), Broken> {
 }
 
 /// A path inside a volume: relative, and never upwards.
-pub(crate) fn path_below(text: &str) -> Result<(), Broken> {
+pub fn path_below(text: &str) -> Result<(), Broken> {
     if text.starts_with('/') {
         return Err("must be a relative path");
     }
@@ -126,12 +126,12 @@ pub(crate) fn path_below(text: &str) -> Result<(), Broken> {
 }
 
 /// A path without `..`.
-pub(crate) fn no_backsteps(text: &str) -> Result<(), Broken> {
+pub fn no_backsteps(text: &str) -> Result<(), Broken> {
     if text.split('/').any(|part| part == "..") { Err("must not contain '..'") } else { Ok(()) }
 }
 
 /// An IPv4 or IPv6 address.
-pub(crate) fn ip(text: &str) -> Result<(), Broken> {
+pub fn ip(text: &str) -> Result<(), Broken> {
     match text.parse::<std::net::IpAddr>() {
         Ok(_) => Ok(()),
         Err(_) => Err("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
@@ -139,7 +139,7 @@ pub(crate) fn ip(text: &str) -> Result<(), Broken> {
 }
 
 /// A valid DNS label like the given text, for a hint.
-pub(crate) fn like_a_label(text: &str) -> Option<String> {
+pub fn like_a_label(text: &str) -> Option<String> {
     let dashed: String = text
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })

@@ -1,0 +1,216 @@
+//! The body of a request becomes a value: JSON, or YAML where a request may bring it.
+//!
+//! Keys that stand twice are named, because `fieldValidation` decides what they mean; what is nested too deeply is
+//! refused. The size of a body is bounded by whoever reads it.
+
+use std::fmt;
+
+use model::manifest::{Plain, read_plain};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use crate::schema::{push_field, push_index};
+
+/// How a body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `application/json` and the patches made of it.
+    Json,
+    /// `application/yaml` and `application/apply-patch+yaml`; JSON is YAML.
+    Yaml,
+}
+
+/// A body that could be read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded {
+    /// Its value; of a key that stands twice, the last counts.
+    pub value: Value,
+    /// Paths of the keys that stand twice, such as `spec.containers[0].name`.
+    pub duplicates: Vec<String>,
+}
+
+/// Why a body could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Not JSON.
+    #[error("the body is not valid JSON: {0}")]
+    Json(String),
+    /// Not YAML.
+    #[error("error parsing YAML: {0}")]
+    Yaml(String),
+}
+
+/// Reads a body.
+pub fn decode(bytes: &[u8], format: Format) -> Result<Decoded, DecodeError> {
+    match format {
+        Format::Json => json(bytes),
+        // JSON is the common case also here, and is read faster as what it is.
+        Format::Yaml => json(bytes).or_else(|_| yaml(bytes)),
+    }
+}
+
+fn json(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    let mut place = Place::default();
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let failed = |error: serde_json::Error| DecodeError::Json(error.to_string());
+    let value = Reader(&mut place).deserialize(&mut deserializer).map_err(failed)?;
+    deserializer.end().map_err(failed)?;
+    Ok(Decoded { value, duplicates: place.duplicates })
+}
+
+fn yaml(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    let document = read_plain(bytes).map_err(|error| DecodeError::Yaml(error.to_string()))?;
+    Ok(Decoded { value: from_plain(document.value), duplicates: document.duplicates })
+}
+
+fn from_plain(value: Plain) -> Value {
+    match value {
+        Plain::Null => Value::Null,
+        Plain::Bool(value) => Value::Bool(value),
+        Plain::Integer(value) => match (i64::try_from(value), u64::try_from(value)) {
+            (Ok(value), _) => Value::from(value),
+            (_, Ok(value)) => Value::from(value),
+            _ => Value::from(value as f64),
+        },
+        Plain::Float(value) => Value::from(value),
+        Plain::Text(text) => Value::String(text),
+        Plain::List(items) => Value::Array(items.into_iter().map(from_plain).collect()),
+        Plain::Map(members) => {
+            Value::Object(members.into_iter().map(|(key, value)| (key, from_plain(value))).collect())
+        }
+    }
+}
+
+/// Where the reader is, and which keys it has found twice.
+#[derive(Default)]
+struct Place {
+    path: String,
+    duplicates: Vec<String>,
+}
+
+/// Reads one value. serde_json bounds the depth (128 levels).
+struct Reader<'a>(&'a mut Place);
+
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number is out of range"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        let length = self.0.path.len();
+        loop {
+            push_index(&mut self.0.path, items.len());
+            let item = access.next_element_seed(Reader(self.0))?;
+            self.0.path.truncate(length);
+            match item {
+                Some(item) => items.push(item),
+                None => return Ok(Value::Array(items)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
+        let length = self.0.path.len();
+        while let Some(key) = access.next_key::<String>()? {
+            push_field(&mut self.0.path, &key);
+            if members.contains_key(&key) {
+                self.0.duplicates.push(self.0.path.clone());
+            }
+            let value = access.next_value_seed(Reader(self.0))?;
+            self.0.path.truncate(length);
+            members.insert(key, value);
+        }
+        Ok(Value::Object(members))
+    }
+}
+
+/// What is said of keys that stand twice and of fields that a kind does not have: one text each, as the `Warn` of
+/// `fieldValidation` sends them.
+pub fn strict_problems(duplicates: &[String], unknown: &[String]) -> Vec<String> {
+    let duplicates = duplicates.iter().map(|path| format!("duplicate field \"{path}\""));
+    duplicates.chain(unknown.iter().map(|path| format!("unknown field \"{path}\""))).collect()
+}
+
+/// Those texts as the one error that `Strict` answers with; `None` when there are none.
+pub fn strict_error(kind: &str, version: &str, problems: &[String]) -> Option<String> {
+    (!problems.is_empty()).then(|| {
+        let all = problems.join(", ");
+        format!("{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {all}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn keys_that_stand_twice_are_named_with_their_path() {
+        let decoded = decode(br#"{"a":1,"b":[{"c":1,"c":2}],"a":3}"#, Format::Json).unwrap();
+        assert_eq!(decoded.value, json!({"a": 3, "b": [{"c": 2}]}));
+        assert_eq!(decoded.duplicates, ["b[0].c", "a"]);
+        let decoded = decode(b"a: 1\nb:\n- c: 1\n  c: 2\na: 3\n", Format::Yaml).unwrap();
+        assert_eq!(decoded.value, json!({"a": 3, "b": [{"c": 2}]}));
+        assert_eq!(decoded.duplicates, ["b[0].c", "a"]);
+    }
+
+    #[test]
+    fn strict_errors_have_the_words_of_kubernetes() {
+        let problems = strict_problems(&["metadata.name".to_owned()], &["spec.foo".to_owned()]);
+        assert_eq!(
+            strict_error("Pod", "v1", &problems).unwrap(),
+            "Pod in version \"v1\" cannot be handled as a Pod: strict decoding error: \
+             duplicate field \"metadata.name\", unknown field \"spec.foo\""
+        );
+        assert_eq!(strict_error("Pod", "v1", &[]), None);
+    }
+
+    #[test]
+    fn what_is_no_json_or_too_deep_is_refused() {
+        for body in ["", "{", "{\"a\":1}{", "[1,]", &"[".repeat(10_000), "\u{0}"] {
+            assert!(decode(body.as_bytes(), Format::Json).is_err(), "{body:.20}");
+        }
+        assert!(decode("[".repeat(10_000).as_bytes(), Format::Yaml).is_err());
+        assert!(decode(b"\xff\xfe{}", Format::Json).is_err());
+    }
+}
