@@ -1,7 +1,7 @@
 //! The body of a request becomes a value: JSON, or YAML where a request may bring it.
 //!
 //! Keys that stand twice are named, because `fieldValidation` decides what they mean; what is nested too deeply is
-//! refused. The size of a body is bounded by whoever reads it.
+//! refused, and so is what is too large ([`MOST_BYTES`], which whoever reads a body should not read beyond).
 
 use std::fmt;
 
@@ -29,9 +29,15 @@ pub struct Decoded {
     pub duplicates: Vec<String>,
 }
 
+/// Bytes of the largest body that is read, as kube-apiserver's.
+pub const MOST_BYTES: usize = 3 << 20;
+
 /// Why a body could not be read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
+    /// Too many bytes, which is answered with 413.
+    #[error("the body has more than {MOST_BYTES} bytes")]
+    TooLarge,
     /// Not JSON.
     #[error("the body is not valid JSON: {0}")]
     Json(String),
@@ -42,6 +48,9 @@ pub enum DecodeError {
 
 /// Reads a body.
 pub fn decode(bytes: &[u8], format: Format) -> Result<Decoded, DecodeError> {
+    if bytes.len() > MOST_BYTES {
+        return Err(DecodeError::TooLarge);
+    }
     match format {
         Format::Json => json(bytes),
         // JSON is the common case also here, and is read faster as what it is.
@@ -173,10 +182,13 @@ pub fn strict_problems(duplicates: &[String], unknown: &[String]) -> Vec<String>
 
 /// Those texts as the one error that `Strict` answers with; `None` when there are none.
 pub fn strict_error(kind: &str, version: &str, problems: &[String]) -> Option<String> {
-    (!problems.is_empty()).then(|| {
-        let all = problems.join(", ");
-        format!("{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {all}")
-    })
+    let cause = || format!("strict decoding error: {}", problems.join(", "));
+    (!problems.is_empty()).then(|| cannot_be_handled(kind, version, &cause()))
+}
+
+/// The message of the 400 for a body that is not of the kind that the path says.
+pub fn cannot_be_handled(kind: &str, version: &str, cause: &str) -> String {
+    format!("{kind} in version {version:?} cannot be handled as a {kind}: {cause}")
 }
 
 #[cfg(test)]
@@ -212,5 +224,24 @@ mod tests {
         }
         assert!(decode("[".repeat(10_000).as_bytes(), Format::Yaml).is_err());
         assert!(decode(b"\xff\xfe{}", Format::Json).is_err());
+        let large = vec![b' '; MOST_BYTES + 1];
+        assert_eq!(decode(&large, Format::Json), Err(DecodeError::TooLarge));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes: Vec<u8>) {
+            let _ = (decode(&bytes, Format::Json), decode(&bytes, Format::Yaml));
+        }
+
+        #[test]
+        fn json_reads_as_itself_in_both_formats(text in "[ -~]{0,40}", number: i64) {
+            let value = json!({"a": [text, number, null, true], "b": {"c": number}});
+            let bytes = value.to_string();
+            for format in [Format::Json, Format::Yaml] {
+                let expected = Decoded { value: value.clone(), duplicates: Vec::new() };
+                proptest::prop_assert_eq!(decode(bytes.as_bytes(), format), Ok(expected));
+            }
+        }
     }
 }

@@ -34,6 +34,21 @@ pub enum PodChange {
         /// Grace in seconds; 0 is at once.
         grace_period_seconds: Option<u64>,
     },
+    /// A ConfigMap or Secret of which the Pod speaks is another now, or there, or gone.
+    DependencyChanged {
+        /// UID of the Pod.
+        uid: String,
+    },
+    /// Other readiness gates of the Pod are open than before.
+    Gates {
+        /// UID of the Pod.
+        uid: String,
+        /// Condition types that are True, of those that the Pod names as gates.
+        open: std::collections::BTreeSet<String>,
+    },
+    /// Every Pod that existed at the beginning has been told. A Pod that this node still has and was not told is wanted
+    /// no more.
+    Synced,
 }
 
 /// Something that happened to a Pod.

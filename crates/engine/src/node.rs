@@ -195,6 +195,9 @@ async fn take(node: &Arc<NodeShared>, change: PodChange, tasks: &mut JoinSet<()>
             }
             (uid, Input::PodChanged(Arc::from(pod)))
         }
+        PodChange::DependencyChanged { uid } => (uid, Input::DependencyChanged),
+        PodChange::Gates { uid, open } => (uid, Input::Gates(open)),
+        PodChange::Synced => return,
     };
     if let Some(context) = node.pod(&uid) {
         // A task that has just ended needs no input.

@@ -1,5 +1,7 @@
 //! What a caller can rely on: conditions, atomicity, lists, watches, the end.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::Path;
 use std::sync::Arc;
 

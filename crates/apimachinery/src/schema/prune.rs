@@ -23,6 +23,10 @@ fn walk(
 ) {
     match (&definitions.resolve(schema).kind, value) {
         (Kind::Object(object), Value::Object(members)) => {
+            // Within a custom object this is its metadata, which Kubernetes decodes as what it is: `null` is absence.
+            if matches!(schema.kind, Kind::Reference(_)) {
+                members.retain(|_, member| !member.is_null());
+            }
             let mut is_known = true;
             for (name, member) in members.iter_mut() {
                 let length = path.len();

@@ -169,7 +169,7 @@ fn a_custom_object_is_pruned_defaulted_and_validated() {
     let custom = CustomSchema::parse(&cron_tab(), "schema").unwrap();
     assert!(custom.warnings.is_empty());
     let mut value = json!({
-        "apiVersion": "x/v1", "kind": "CronTab", "metadata": {"name": "a", "bad": 1}, "extra": 1,
+        "apiVersion": "x/v1", "kind": "CronTab", "metadata": {"name": "a", "creationTimestamp": null, "bad": 1}, "extra": 1,
         "spec": {"replicas": 2, "mode": null, "size": "5%", "free": {"any": [1]}, "image": null, "other": {}, "hosts": [{"name": "a", "x": 1}]},
     });
     let definitions = Definitions::builtin();

@@ -49,6 +49,12 @@ pub(crate) async fn perform(context: &Arc<PodContext>, action: &Action) -> Perfo
     }
 }
 
+/// Brings files of ConfigMaps and Secrets up to date, without making the Pod's task wait.
+pub(crate) fn refresh_volumes(context: &Arc<PodContext>) {
+    let context = Arc::clone(context);
+    tokio::task::spawn_blocking(move || volumes::refresh(&context));
+}
+
 /// Done, with nothing more to tell.
 fn performed(change: Change) -> Performed {
     (Ok(Done::Performed), change)

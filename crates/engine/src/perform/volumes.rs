@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lifecycle::{Event, Failure, Reason};
-use model::pod::Pod;
+use model::pod::{Pod, VolumeSource};
 use volume::{Prepared, VolumeError};
 
 use super::{Performed, chain, failed, performed, stuck};
@@ -18,6 +18,7 @@ pub(super) fn prepare(context: &PodContext) -> Performed {
 }
 
 fn prepare_all(context: &PodContext) -> Result<(), Failure> {
+    let _alone = context.volumes_in_work();
     let pod = context.pod();
     for volume in volume::needed(&pod.spec) {
         let prepared = prepare_one(context, &pod, volume).map_err(|error| failure(context, &error))?;
@@ -28,6 +29,24 @@ fn prepare_all(context: &PodContext) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Brings the files of ConfigMaps and Secrets up to date in a running Pod, all at once for each volume. What is missing
+/// now stays as it was, as in Kubernetes.
+pub(super) fn refresh(context: &PodContext) {
+    let _alone = context.volumes_in_work();
+    let pod = context.pod();
+    let prepared: Vec<String> = context.prepared().volumes.keys().cloned().collect();
+    for volume in pod.spec.volumes.iter().filter(|volume| prepared.contains(&volume.name)) {
+        if !matches!(volume.source, VolumeSource::Object { .. }) {
+            continue;
+        }
+        if let Err(error) = prepare_one(context, &pod, volume) {
+            let message = format!("cannot refresh volume {:?}: {}", volume.name, chain(&error));
+            let reason = Reason::FailedMount.as_str();
+            context.report_event(Event { warning: true, reason, message, container: None });
+        }
+    }
 }
 
 /// Makes one volume; the same again changes nothing.
@@ -68,9 +87,7 @@ pub(super) async fn remove(context: &Arc<PodContext>) -> Performed {
     {
         errors.push(chain(&error));
     }
-    let removal = volume::remove(&context.directories.data, &context.directories.run);
-    errors.extend(removal.iter().map(|error| chain(error)));
-    context.prepared().volumes.clear();
+    errors.extend(remove_files(context));
     if !errors.is_empty() {
         context.report_event(Event {
             warning: true,
@@ -80,4 +97,11 @@ pub(super) async fn remove(context: &Arc<PodContext>) -> Performed {
         });
     }
     performed(Change::VolumesAbsent)
+}
+
+fn remove_files(context: &PodContext) -> Vec<String> {
+    let _alone = context.volumes_in_work();
+    context.prepared().volumes.clear();
+    let removal = volume::remove(&context.directories.data, &context.directories.run);
+    removal.iter().map(|error| chain(error)).collect()
 }

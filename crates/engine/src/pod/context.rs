@@ -87,6 +87,8 @@ pub(crate) struct PodContext {
     shim: Mutex<Arc<OnceCell<Shim>>>,
     inputs: mpsc::Sender<Input>,
     prepared: Mutex<PreparedThings>,
+    /// Held while files of volumes are written or removed: a refresh must not bring back what is being removed.
+    volumes_in_work: Mutex<()>,
     /// The newest incarnation of each container.
     pub(crate) incarnations: Incarnations,
     /// What was told of the Pod last.
@@ -134,6 +136,7 @@ impl PodContext {
             shim: Mutex::default(),
             inputs,
             prepared: Mutex::default(),
+            volumes_in_work: Mutex::default(),
             incarnations: Incarnations::default(),
             status: Mutex::default(),
             execs: Mutex::default(),
@@ -148,6 +151,11 @@ impl PodContext {
 
     pub(super) fn set_pod(&self, pod: Arc<Pod>) {
         *lock(&self.pod) = pod;
+    }
+
+    /// Waits until nobody else works on the files of volumes. Not to be held across an await.
+    pub(crate) fn volumes_in_work(&self) -> MutexGuard<'_, ()> {
+        lock(&self.volumes_in_work)
     }
 
     /// The queue of the Pod's own task.

@@ -46,6 +46,10 @@ pub(crate) enum Input {
     Fact(Fact),
     /// The Pod's spec was edited.
     PodChanged(Arc<Pod>),
+    /// A ConfigMap or Secret of which the Pod speaks changed.
+    DependencyChanged,
+    /// These readiness gates are open.
+    Gates(BTreeSet<String>),
     /// An incarnation of a container ended.
     ContainerEnded {
         /// The container.
@@ -292,6 +296,11 @@ impl PodTask {
                 self.save_pod();
                 self.note(Fact::PodChanged, clock::now(), None);
             }
+            Input::DependencyChanged => {
+                perform::refresh_volumes(&self.context);
+                self.note(Fact::DependencyChanged, clock::now(), None);
+            }
+            Input::Gates(open) => self.world.set_gates(open),
             Input::ContainerEnded { container, attempt, ended } => {
                 diagnose::after_exit(&self.context, &container, attempt, &ended);
                 self.world.container_ended(&container, attempt, ended);
