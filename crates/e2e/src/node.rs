@@ -136,7 +136,17 @@ impl Drop for Node<'_> {
             }
         }
         // What a node keeps for its next start is no leak; everything else is looked for afterwards.
-        for kept in ["kubeconfig", "node-id", "pki", "objects.db", "objects.db-wal", "objects.db-shm", "lock", "logs", "journal"] {
+        for kept in [
+            "kubeconfig",
+            "node-id",
+            "pki",
+            "objects.db",
+            "objects.db-wal",
+            "objects.db-shm",
+            "lock",
+            "logs",
+            "journal",
+        ] {
             let path = self.podling.data_dir().join(kept);
             let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
         }

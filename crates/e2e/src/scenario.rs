@@ -64,8 +64,12 @@ fn read(text: &str, folder: &Path) -> Vec<Step> {
     let mut lines = text.lines().enumerate();
     while let Some((index, line)) = lines.next() {
         if let Some(name) = line.strip_prefix("== ") {
-            let content: String =
-                lines.by_ref().map(|(_, line)| line).take_while(|line| *line != "==").map(|l| format!("{l}\n")).collect();
+            let content: String = lines
+                .by_ref()
+                .map(|(_, line)| line)
+                .take_while(|line| *line != "==")
+                .map(|l| format!("{l}\n"))
+                .collect();
             std::fs::write(folder.join(name), content).expect("writing a file of the scenario");
         } else if let Some((only, command)) = command_of(line) {
             let command = command.to_owned();
@@ -123,11 +127,15 @@ mod tests {
     #[test]
     fn a_scenario_is_read() {
         let folder = tempfile::tempdir().unwrap();
-        let text = "# A comment.\n== a.yaml\nkind: Pod\n==\n$ cat a.yaml |\n> wc -l\n1\n\ndebian$ false\n? 1\n";
+        let text =
+            "# A comment.\n== a.yaml\nkind: Pod\n==\n$ cat a.yaml |\n> wc -l\n1\n\ndebian$ false\n? 1\n";
         let steps = read(text, folder.path());
         assert_eq!(std::fs::read_to_string(folder.path().join("a.yaml")).unwrap(), "kind: Pod\n");
         assert_eq!(steps.len(), 2);
-        assert_eq!((steps[0].command.as_str(), steps[0].expected.as_slice()), ("cat a.yaml |\nwc -l", &["1".to_owned()][..]));
+        assert_eq!(
+            (steps[0].command.as_str(), steps[0].expected.as_slice()),
+            ("cat a.yaml |\nwc -l", &["1".to_owned()][..])
+        );
         assert_eq!((steps[1].only, steps[1].code), (Some(Kubectl::Debian), 1));
     }
 

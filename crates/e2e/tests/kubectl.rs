@@ -26,8 +26,8 @@ macro_rules! scenarios {
 scenarios! {
     basics [];
     changes [];
-    configuration [];
-    streams [];
+    configuration ["busybox"];
+    streams ["busybox"];
     namespaces [];
     access [];
     waiting [];

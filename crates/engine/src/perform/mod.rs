@@ -1,5 +1,6 @@
 //! Carries out what was decided: one file per kind of action. Nothing here chooses.
 
+mod command;
 mod container_spec;
 mod earlier;
 mod handler;
@@ -11,7 +12,9 @@ mod start;
 mod stop;
 mod volumes;
 
+pub(crate) use self::handler::HOOK_KEY;
 pub(crate) use self::pull::Ahead;
+pub(crate) use self::start::container_id;
 
 use std::sync::Arc;
 

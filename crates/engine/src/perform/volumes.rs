@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lifecycle::{Event, Failure, Reason};
-use model::pod::{Pod, VolumeSource};
+use model::pod::{Container, Pod, Volume, VolumeSource};
 use volume::{Prepared, VolumeError};
 
 use super::{Performed, chain, failed, performed, stuck};
@@ -11,7 +11,11 @@ use crate::pod::{Change, PodContext};
 
 /// Makes the Pod's directories and every volume that some container mounts.
 pub(super) fn prepare(context: &PodContext) -> Performed {
-    match prepare_all(context) {
+    let recorded = || {
+        let saved = context.directories.save_volumes(&context.prepared().volumes);
+        saved.map_err(|error| failed(Reason::FailedMount, format!("cannot write down the volumes: {error}")))
+    };
+    match prepare_all(context).and_then(|()| recorded()) {
         Ok(()) => performed(Change::VolumesReady),
         Err(failure) => (Err(failure), Change::VolumesPartial),
     }
@@ -49,12 +53,26 @@ pub(super) fn refresh(context: &PodContext) {
     }
 }
 
+/// Makes the volumes of a container that nobody mounted before it: those of an ephemeral container, which came after the
+/// Pod's volumes were made.
+pub(super) fn prepare_missing(context: &PodContext, pod: &Pod, container: &Container) -> Result<(), Failure> {
+    let is_mounted = |volume: &&Volume| container.volume_mounts.iter().any(|mount| mount.name == volume.name);
+    for volume in pod.spec.volumes.iter().filter(is_mounted) {
+        if context.prepared().volumes.contains_key(&volume.name) {
+            continue;
+        }
+        let prepared = prepare_one(context, pod, volume).map_err(|error| {
+            let failure = failure(context, &error);
+            // It is the container that waits for it, and says so.
+            Failure { reason: Reason::CreateContainerConfigError, ..failure }
+        })?;
+        context.prepared().volumes.insert(volume.name.clone(), prepared);
+    }
+    Ok(())
+}
+
 /// Makes one volume; the same again changes nothing.
-pub(super) fn prepare_one(
-    context: &PodContext,
-    pod: &Pod,
-    volume: &model::pod::Volume,
-) -> Result<Prepared, VolumeError> {
+pub(super) fn prepare_one(context: &PodContext, pod: &Pod, volume: &Volume) -> Result<Prepared, VolumeError> {
     let objects = |kind, name: &str| context.node.control_plane.object(kind, &pod.meta.namespace, name);
     volume::prepare(
         volume,
@@ -82,6 +100,9 @@ fn failure(context: &PodContext, error: &VolumeError) -> Failure {
 /// what cannot be removed is named.
 pub(super) async fn remove(context: &Arc<PodContext>) -> Performed {
     let mut errors = Vec::new();
+    if let Err(error) = context.directories.forget_volumes() {
+        errors.push(format!("cannot remove the record of the volumes: {error}"));
+    }
     if let Some(shim) = context.take_shim()
         && let Err(error) = shim.shutdown().await
     {

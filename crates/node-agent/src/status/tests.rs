@@ -149,7 +149,8 @@ fn it_reads_as_the_kubelets() {
             }
           ],
           "qosClass": "BestEffort"
-        }"#]].assert_eq(&serde_json::to_string_pretty(&to_json(&status())).unwrap());
+        }"#]]
+    .assert_eq(&serde_json::to_string_pretty(&to_json(&status())).unwrap());
 }
 
 #[test]

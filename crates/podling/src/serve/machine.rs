@@ -11,6 +11,9 @@ use super::settings::Settings;
 /// Pods that a node takes, the kubelet's default.
 const MOST_PODS: &str = "110";
 
+/// What kubectl shows as the node's version: the level of the API, and podling's own.
+const VERSION: &str = concat!("v1.37.0+podling-", env!("CARGO_PKG_VERSION"));
+
 /// Looks at the machine.
 pub(super) fn facts(settings: &Settings, name: String, host_address: Option<IpAddr>) -> NodeFacts {
     NodeFacts {
@@ -67,7 +70,8 @@ fn huge_pages() -> Vec<(String, u64)> {
         .filter_map(|entry| {
             let name = entry.file_name().to_string_lossy().into_owned();
             let kib: u64 = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
-            let count: u64 = fs::read_to_string(entry.path().join("nr_hugepages")).ok()?.trim().parse().ok()?;
+            let count: u64 =
+                fs::read_to_string(entry.path().join("nr_hugepages")).ok()?.trim().parse().ok()?;
             let size = if kib >= 1 << 20 { format!("{}Gi", kib >> 20) } else { format!("{}Mi", kib >> 10) };
             Some((size, count * (kib << 10)))
         })
@@ -89,7 +93,7 @@ fn info() -> BTreeMap<String, String> {
         ("kernelVersion", uname.release().to_string_lossy().into_owned()),
         ("osImage", os_image()),
         ("containerRuntimeVersion", format!("podling://{version}")),
-        ("kubeletVersion", api::VERSION.to_owned()),
+        ("kubeletVersion", VERSION.to_owned()),
         // Served until Kubernetes 1.33 and still a required field.
         ("kubeProxyVersion", String::new()),
         ("operatingSystem", "linux".to_owned()),

@@ -30,6 +30,7 @@ pub(super) struct Settings {
     pub(super) tls_names: Vec<String>,
     pub(super) event_ttl: Duration,
     pub(super) runtime: Option<PathBuf>,
+    pub(super) layer_form: Option<image::LayerForm>,
 }
 
 /// The configuration file: the same names as the flags, in TOML.
@@ -74,8 +75,11 @@ pub(super) fn decide(asked: typed::Serve) -> Result<Settings, Failure> {
     }
     let event_ttl = match (asked.event_ttl, written.event_ttl) {
         (Some(ttl), _) => ttl,
-        (None, Some(text)) => typed::parse_duration(&text)
-            .map_err(|why| Failure::Setting { name: "event-ttl", text, why: why.to_string() })?,
+        (None, Some(text)) => typed::parse_duration(&text).map_err(|why| Failure::Setting {
+            name: "event-ttl",
+            text,
+            why: why.to_string(),
+        })?,
         (None, None) => EVENT_TTL,
     };
     let node_name = asked.node_name.or(written.node_name);
@@ -105,12 +109,14 @@ pub(super) fn decide(asked: typed::Serve) -> Result<Settings, Failure> {
         tls_names,
         event_ttl,
         runtime: asked.runtime.or(written.runtime),
+        layer_form: asked.layers.form(),
     })
 }
 
 fn read(path: &Path) -> Result<Written, Failure> {
     let text = std::fs::read_to_string(path).map_err(Failure::io("read", path))?;
-    toml::from_str(&text).map_err(|source| Failure::Configuration { path: path.to_owned(), source: Box::new(source) })
+    toml::from_str(&text)
+        .map_err(|source| Failure::Configuration { path: path.to_owned(), source: Box::new(source) })
 }
 
 #[cfg(test)]
@@ -141,7 +147,11 @@ mod tests {
     fn the_command_line_is_above_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("serve.toml");
-        std::fs::write(&path, "listen = \"127.0.0.1:1\"\nnode-name = \"a\"\nevent-ttl = \"1h\"\n[labels]\nx = \"y\"\n").unwrap();
+        std::fs::write(
+            &path,
+            "listen = \"127.0.0.1:1\"\nnode-name = \"a\"\nevent-ttl = \"1h\"\n[labels]\nx = \"y\"\n",
+        )
+        .unwrap();
         let asked = typed::Serve { config: Some(path), node_name: Some("b".into()), ..asked() };
         let settings = decide(asked).unwrap();
         assert_eq!(settings.node_name.as_deref(), Some("b"));
