@@ -287,7 +287,10 @@ mod tests {
         };
         let five = "securityContext: {runAsUser: 5}";
         assert_eq!(user(&format!("containers: [{{name: a, image: a, {five}}}]")), Some(5));
-        assert_eq!(user(&format!("{five}\n  containers: [{{name: a, image: a}}, {{name: b, image: b}}]")), Some(5));
+        assert_eq!(
+            user(&format!("{five}\n  containers: [{{name: a, image: a}}, {{name: b, image: b}}]")),
+            Some(5)
+        );
         let mixed = format!("containers: [{{name: a, image: a, {five}}}, {{name: b, image: b}}]");
         assert_eq!(user(&mixed), None, "the image's user of the other is not known");
         let other = mixed.replace("image: b", "image: b, securityContext: {runAsUser: 6}");

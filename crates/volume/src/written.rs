@@ -93,10 +93,8 @@ fn token(
     default_mode: u32,
     context: &Context<'_>,
 ) -> Result<File, VolumeError> {
-    let token = (context.tokens)(wanted).ok_or_else(|| VolumeError::TokenMissing {
-        volume: volume.to_owned(),
-        path: wanted.path.clone(),
-    })?;
+    let token = (context.tokens)(wanted)
+        .ok_or_else(|| VolumeError::TokenMissing { volume: volume.to_owned(), path: wanted.path.clone() })?;
     let is_reader_known = context.user.is_some() || context.fs_group.is_some();
     let mode = if is_reader_known { TOKEN_MODE } else { default_mode };
     Ok(File { content: token.into_bytes(), mode, owner: context.user })
@@ -226,7 +224,8 @@ mod tests {
         assert!(one("configMap: {name: absent, optional: true}").unwrap().is_empty());
         let error = one("serviceAccountToken: {path: none}").unwrap_err();
         assert_eq!(error.to_string(), "volume \"v\" has no ServiceAccount token for \"none\"");
-        let error = one("downwardAPI: {items: [{path: x, fieldRef: {fieldPath: metadata.uid}}]}").unwrap_err();
+        let error =
+            one("downwardAPI: {items: [{path: x, fieldRef: {fieldPath: metadata.uid}}]}").unwrap_err();
         assert_eq!(error.to_string(), "volume \"v\" cannot hold the file \"x\"");
     }
 
