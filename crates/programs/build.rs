@@ -32,7 +32,13 @@ const PROGRAMS: [Program; 3] = [
             "-Wl,--build-id=none",
         ],
     },
-    Program { package: "toolbox", binary: "toolbox", file: "toolbox", link_args: &[] },
+    Program {
+        package: "toolbox",
+        binary: "toolbox",
+        file: "toolbox",
+        // Before the C library's own, see its main.rs.
+        link_args: &["-Wl,--entry=toolbox_entry"],
+    },
 ];
 
 /// What the programs are made of.

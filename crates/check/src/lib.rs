@@ -9,8 +9,9 @@
 //!                Findings, each with severity, rule, line, column, field path, hint
 //! ```
 //!
-//! An **error** is something that cannot work whatever the programs do: `podling run` would fail, hang or cut
-//! something off. An **advice** is something that may work and rarely ends well. A **note** says what was not looked at.
+//! An **error** is something that cannot work whatever the programs do, here or in a cluster: it would be refused, fail,
+//! hang or be cut off. An **advice** is something that may work and rarely ends well, or that needs what the files do not
+//! bring. A **note** says what was not looked at.
 //! Whatever the text of a command merely suggests is an advice at most: no alarm is worth more than one false one.
 //!
 //! | where is ...? | |

@@ -22,4 +22,4 @@ pub use request::{
     AttachRequest, Attached, ContainerRequest, Exec, ExecRequest, ExecStdio, ExecStreams, Key, Resized,
     Rootfs, RuntimeHandler, Sandbox, SandboxSpec, ShimConfig, Started,
 };
-pub use shim::{ContainerState, Shim, ShimEvent, ShimState, recorded_exits, warm_up};
+pub use shim::{ContainerState, ExecServer, Ran, Shim, ShimEvent, ShimState, recorded_exits, warm_up};

@@ -56,6 +56,11 @@ impl Watcher {
         ids.iter().cloned().collect()
     }
 
+    /// One more id to look for.
+    pub(crate) fn add_run(&self, id: &str) {
+        self.run_ids.borrow_mut().insert(id.to_owned());
+    }
+
     /// Everything that is left, one line each. None of this podling's processes may be running.
     pub(crate) fn leaks(&self) -> Vec<String> {
         let ids = self.run_ids();

@@ -21,13 +21,16 @@ pub mod image;
 pub mod inside;
 pub mod leaks;
 pub mod manifest;
+pub mod node;
 pub mod podling;
 pub mod running;
+pub mod scenario;
 pub mod terminal;
 
 pub use call::Call;
 pub use image::Image;
 pub use manifest::{Manifest, pod};
+pub use node::{Kubectl, Node};
 pub use podling::Podling;
 pub use running::{Finished, Running};
 pub use rustix::process::Signal;

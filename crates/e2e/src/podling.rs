@@ -117,6 +117,11 @@ impl Podling {
         self.watcher.run_ids()
     }
 
+    /// A node that is no run, whose traces are looked for too.
+    pub(crate) fn add_run(&self, id: &str) {
+        self.watcher.add_run(id);
+    }
+
     fn file_of(&self, manifest: Manifest<'_>) -> PathBuf {
         match manifest {
             Manifest::File(path) => path.to_owned(),

@@ -166,6 +166,15 @@ impl<'a> Running<'a> {
         event["run"].as_str().expect("the id of the run").to_owned()
     }
 
+    /// Takes what was printed so far, which must not be the word of a broken invariant or a panic.
+    pub fn assert_quiet(&mut self) {
+        while let Ok(line) = self.lines.try_recv() {
+            self.take(line);
+        }
+        let panicked = self.seen.iter().any(|(_, line)| line.contains("panicked"));
+        assert!(!panicked, "{self}");
+    }
+
     /// Podling's process.
     pub fn pid(&self) -> u32 {
         self.child.id()

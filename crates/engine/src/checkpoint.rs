@@ -1,4 +1,5 @@
-//! What the engine must find again after it was killed: the admitted Pod and its lifecycle Memory.
+//! What the engine must find again after it was killed: the admitted Pod, its lifecycle Memory, and the ledger by which
+//! its decisions are held against the invariants.
 //!
 //! One directory per Pod. `pod.json` is replaced by rename, so a reader sees the old or the new one. `memory.jsonl`
 //! grows by a line for each save, and the last whole line counts: a save is one write(2) to an open file, where
@@ -9,14 +10,19 @@
 //! power cut the Pod is decided anew from what is observed.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use lifecycle::Memory;
+use lifecycle::invariants::Ledger;
 use model::pod::Pod;
+use serde::{Deserialize, Serialize};
 
 /// How long `memory.jsonl` becomes before it is begun anew.
 const MAX_MEMORY_BYTES: usize = 256 * 1024;
+
+const POD: &str = "pod.json";
+const MEMORY: &str = "memory.jsonl";
 
 /// The checkpoint of one Pod.
 #[derive(Debug)]
@@ -27,23 +33,72 @@ pub(crate) struct Checkpoint {
     saved: Vec<u8>,
 }
 
+/// One line of `memory.jsonl`.
+#[derive(Serialize)]
+struct Line<'a> {
+    memory: &'a Memory,
+    ledger: &'a Ledger,
+}
+
+/// The same, read back.
+#[derive(Debug, Deserialize)]
+struct Remembered {
+    memory: Memory,
+    ledger: Ledger,
+}
+
+/// A Pod as a daemon that died has left it.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    pub(crate) pod: Pod,
+    pub(crate) memory: Memory,
+    pub(crate) ledger: Ledger,
+}
+
+impl Saved {
+    /// Reads the checkpoint in a Pod's data directory. None: nothing was begun of that Pod, or nothing can be understood of
+    /// what was written.
+    pub(crate) fn load(directory: &Path) -> io::Result<Option<Saved>> {
+        let (Some(pod), Some(lines)) = (read(&directory.join(POD))?, read(&directory.join(MEMORY))?) else {
+            return Ok(None);
+        };
+        let Ok(pod) = serde_json::from_slice(&pod) else { return Ok(None) };
+        // The last one may be cut off: the daemon died while it wrote it, and had not acted on it yet.
+        let mut remembered = lines.rsplit(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let whole = remembered.find_map(|line| serde_json::from_slice::<Remembered>(line).ok());
+        Ok(whole.map(|Remembered { memory, ledger }| Saved { pod, memory, ledger }))
+    }
+}
+
+fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
+}
+
 impl Checkpoint {
-    /// Begins the checkpoint of a Pod in its data directory.
-    pub(crate) fn create(directory: &Path, pod: &Pod) -> io::Result<Checkpoint> {
-        replace(&directory.join("pod.json"), &serde_json::to_vec(pod)?)?;
-        let memory_path = directory.join("memory.jsonl");
+    /// Begins the checkpoint of a Pod in its data directory, or goes on with one whose daemon died.
+    pub(crate) fn begin(directory: &Path, pod: &Pod) -> io::Result<Checkpoint> {
+        replace(&directory.join(POD), &serde_json::to_vec(pod)?)?;
+        let memory_path = directory.join(MEMORY);
         let memory = create(&memory_path)?;
-        Ok(Checkpoint { memory_path, memory, written: 0, saved: Vec::new() })
+        // So long that the first save begins the file anew: its end may be half a line.
+        let written = match memory.metadata()?.len() {
+            0 => 0,
+            _ => MAX_MEMORY_BYTES,
+        };
+        Ok(Checkpoint { memory_path, memory, written, saved: Vec::new() })
     }
 
     /// Saves the Pod after an edit.
     pub(crate) fn save_pod(&self, pod: &Pod) -> io::Result<()> {
-        replace(&self.memory_path.with_file_name("pod.json"), &serde_json::to_vec(pod)?).map(drop)
+        replace(&self.memory_path.with_file_name(POD), &serde_json::to_vec(pod)?).map(drop)
     }
 
-    /// Saves the Memory, if it differs from what was saved last.
-    pub(crate) fn save(&mut self, memory: &Memory) -> io::Result<()> {
-        let mut line = serde_json::to_vec(memory)?;
+    /// Saves Memory and ledger, if they differ from what was saved last.
+    pub(crate) fn save(&mut self, memory: &Memory, ledger: &Ledger) -> io::Result<()> {
+        let mut line = serde_json::to_vec(&Line { memory, ledger })?;
         line.push(b'\n');
         if line == self.saved {
             return Ok(());
@@ -71,7 +126,7 @@ fn create(path: &Path) -> io::Result<File> {
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let fresh = path.with_extension("new");
     match std::fs::remove_file(&fresh) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let mut file = create(&fresh)?;

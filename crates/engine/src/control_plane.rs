@@ -2,6 +2,24 @@
 //!
 //! Three implementations: a manifest (`podling run`), the embedded store (`podling serve`), and later a
 //! remote kube-apiserver (`podling join`). The engine treats them all alike.
+//!
+//! # How to be one
+//!
+//! - [`ControlPlane::watch_pods`] is called once, when the Pods of an earlier daemon have been found. Send
+//!   [`PodChange::Apply`] for each Pod that is bound to this node, then [`PodChange::Synced`], then every change as it
+//!   comes. The same Pod twice is no harm. What a Pod needs ([`ControlPlane::object`]) should be known before it is sent.
+//! - A Pod that is to go (its `deletionTimestamp` is set) is a [`PodChange::Delete`] with its grace, sent again when the
+//!   grace is shortened, and for each such Pod after a restart. It needs no `Apply` before. The engine answers
+//!   [`ReportKind::Gone`] when nothing is left, at once for a Pod that it does not have; remove the object then, with its
+//!   UID as a precondition and a grace of 0.
+//! - [`ReportKind::Status`] is the whole status each time; only the newest matters, so a slow writer may skip some. After a
+//!   restart every Pod's status is told once again, whether or not it changed. Events are told once.
+//! - [`ReportKind::Finished`] asks for nothing: the Pod has ended and stays visible until somebody deletes it.
+//! - [`ControlPlane::object`] is asked from many Pods at once and must answer from memory. When an answer changes, send
+//!   [`PodChange::DependencyChanged`] to the Pods that it concerns.
+//! - [`ControlPlane::report`] must return at once: queue.
+//! - The daemon may die between any two of these. Nothing of the above needs to be remembered by the control plane: it says
+//!   what is wanted, and the engine finds out what is.
 
 use model::pod::{KeyedObject, ObjectKind, Pod};
 use tokio::sync::mpsc;
@@ -34,6 +52,23 @@ pub enum PodChange {
         /// Grace in seconds; 0 is at once.
         grace_period_seconds: Option<u64>,
     },
+    /// A ConfigMap or Secret of which the Pod speaks is another now, or there, or gone: what failed is tried again at
+    /// once, and files of volumes are brought up to date.
+    DependencyChanged {
+        /// UID of the Pod.
+        uid: String,
+    },
+    /// Other readiness gates of the Pod are open than before.
+    Gates {
+        /// UID of the Pod.
+        uid: String,
+        /// Condition types that are True, of those that the Pod names as gates.
+        open: std::collections::BTreeSet<String>,
+    },
+    /// Every Pod that was wanted when the watch began has been told. Pods that this node took over from a daemon that died
+    /// and that were not among them are wanted by nobody any more: they are stopped, with their own grace, and removed. A
+    /// control plane that never says so never loses a Pod.
+    Synced,
 }
 
 /// Something that happened to a Pod.

@@ -1,9 +1,9 @@
 //! The journal of one Pod on disk: `<data-dir>/journals/UID/`, two files of JSON lines (docs/journal.md).
 //!
 //! What happens is collected as it is and becomes text only when it is written: when the Pod's task has nothing else to
-//! do, at most `DELAY` after the first entry, and at once when much has come together. So a Pod's start never waits for
-//! the journal, and a podling that is killed loses what the last `DELAY` held; one that panics loses nothing. Nothing
-//! is fsynced.
+//! do, at most `DELAY` after the first entry (or with the next round, if that is due within `PATIENCE`), and at once when
+//! much has come together. So a Pod's start never waits for the journal, and a podling that is killed loses what the last
+//! second held; one that panics loses nothing. Nothing is fsynced.
 //!
 //! A journal that cannot be written (disk full) stops no Pod: what could not be written is dropped, and the next entry
 //! that can be says that something is missing.
@@ -30,6 +30,8 @@ pub use read::{JournalError, Recorded, find, keep, read_file};
 
 /// How long an entry may wait to be written.
 const DELAY: Duration = Duration::from_millis(100);
+/// How much longer it may wait for a round that is due by then: what happens each second is written each second.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 /// So many entries are written without waiting any longer; they take about a megabyte of memory at most.
 const MOST_WAITING: usize = 96;
 /// A file that has grown to this is followed by another; the one before that is removed.
@@ -89,6 +91,23 @@ impl Journal {
         journal
     }
 
+    /// The journal of a Pod that a daemon began which died; what it had not written yet is missing.
+    pub(crate) fn resumed(data_dir: &Path, pod: &Pod, memory: &Memory, now: Now) -> Journal {
+        let mut journal = Journal {
+            directory: data_dir.join(DIRECTORY).join(&pod.meta.uid),
+            recorder: Recorder::default(),
+            waiting: Vec::new(),
+            due_at: None,
+            beginning: Vec::new(),
+            file: None,
+            written_bytes: 0,
+            is_failing: false,
+        };
+        let began = journal.recorder.continued(pod, memory, now, true);
+        append(&mut journal.beginning, &began);
+        journal
+    }
+
     /// What is asked for is another Pod from here on.
     pub(crate) fn asked(&mut self, pod: Arc<Pod>) {
         self.push(Waiting::Asked(pod));
@@ -119,6 +138,11 @@ impl Journal {
     /// When [`Journal::flush`] must be called, if nothing else happens before.
     pub(crate) fn due_at(&self) -> Option<Instant> {
         self.due_at
+    }
+
+    /// Whether that time has come.
+    pub(crate) fn is_due(&self) -> bool {
+        self.due_at.is_some_and(|due_at| due_at <= Instant::now())
     }
 
     /// Whether so much has come together that it should be written now.

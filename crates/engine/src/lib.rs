@@ -23,6 +23,7 @@ mod network;
 pub mod node;
 mod perform;
 mod pod;
+mod predecessor;
 mod reclaim;
 mod signals;
 mod spec;
@@ -31,8 +32,8 @@ mod termination;
 
 pub use container::warm_up;
 pub use control_plane::{ControlPlane, PodChange, Report, ReportKind};
-pub use network::NetworkError;
-pub use node::{Node, NodeConfig, NodeError, Publish};
+pub use network::{NetworkError, host_address};
+pub use node::{Node, NodeConfig, NodeError, PodRange, Publish};
 pub use reclaim::{ReclaimError, reclaim};
 
 /// What the built-in image is made of.

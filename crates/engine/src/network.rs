@@ -6,13 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use model::pod::{Pod, Protocol};
 use network::{AttachRequest, Attachment, HostPort, Network, NetworkConfig};
 
-use crate::node::{NodeConfig, Publish};
+use crate::node::{NodeConfig, PodRange, Publish};
+
+/// The machine's own address, as the Node object tells it; none without a way out.
+pub fn host_address() -> Option<std::net::IpAddr> {
+    network::host_address()
+}
 
 /// The network of a node; a node whose Pods all use the host's never opens it. All clones are of one network.
 #[derive(Clone)]
 pub(crate) struct NodeNetwork {
     run_dir: std::path::PathBuf,
     publish: Vec<Publish>,
+    pod_range: Option<PodRange>,
     opened: Arc<Mutex<Option<Arc<Network>>>>,
 }
 
@@ -35,6 +41,7 @@ impl NodeNetwork {
         NodeNetwork {
             run_dir: config.run_dir.clone(),
             publish: config.publish.clone(),
+            pod_range: config.pod_range,
             opened: Arc::default(),
         }
     }
@@ -48,6 +55,20 @@ impl NodeNetwork {
             let network = node.open()?;
             let request = AttachRequest { pod_uid: &pod_uid, netns: netns.as_fd(), host_ports };
             Ok(network.attach(&request)?)
+        })
+        .await
+    }
+
+    /// Remembers Pods that an earlier daemon attached, before the first new one comes. Opens the network, so that what that
+    /// daemon claimed is this node's again. Errors tell of host ports that somebody else has by now.
+    pub(crate) async fn restore(
+        &self,
+        attachments: Vec<Attachment>,
+    ) -> Result<Vec<network::Error>, NetworkError> {
+        let node = self.clone();
+        blocking(move || {
+            let network = node.open()?;
+            Ok(attachments.into_iter().filter_map(|attachment| network.restore(attachment).err()).collect())
         })
         .await
     }
@@ -83,7 +104,7 @@ impl NodeNetwork {
         let network = Arc::new(Network::open(NetworkConfig {
             run_dir: self.run_dir.clone(),
             claims_dir: network::CLAIMS_DIR.into(),
-            pod_range: None,
+            pod_range: self.pod_range,
         })?);
         *opened = Some(Arc::clone(&network));
         Ok(network)

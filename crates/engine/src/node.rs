@@ -12,9 +12,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::allocations::Allocations;
-use crate::control_plane::{ControlPlane, PodChange};
+use crate::checkpoint::Saved;
+use crate::control_plane::{ControlPlane, PodChange, Report, ReportKind};
 use crate::logs::Growth;
-use crate::pod::{Input, PodContext, PodTask};
+use crate::pod::{Input, PodContext, PodDirectories, PodTask};
+use crate::predecessor::Predecessor;
 use crate::streams::{NodeStreams, PodStreams};
 
 /// What a node is made of; nothing of it is shared with another node but the image directory.
@@ -28,6 +30,10 @@ pub struct NodeConfig {
     pub run_dir: PathBuf,
     /// The image store, shared by all nodes of the machine.
     pub image_dir: PathBuf,
+    /// In which form new layers come into the store; `None`: whichever the kernel can mount.
+    pub layer_form: Option<image::LayerForm>,
+    /// When images that nobody uses make room for those that are pulled; `None`: never.
+    pub image_collection: Option<image::CollectionPolicy>,
     /// Where `seccompProfile.localhostProfile` is looked up.
     pub seccomp_dir: PathBuf,
     /// Path of an OCI runtime that creates the containers instead of podling itself.
@@ -36,7 +42,12 @@ pub struct NodeConfig {
     pub keep_journals: bool,
     /// Ports of the node that lead to ports of its Pods, beside what the Pods' hostPorts ask for.
     pub publish: Vec<Publish>,
+    /// The addresses of the node's Pods; a range that is free on the machine without it.
+    pub pod_range: Option<PodRange>,
 }
+
+/// Addresses of Pods, in CIDR form.
+pub type PodRange = network::Range;
 
 /// `-p [IP:]HOST:CONTAINER`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +90,25 @@ impl NodeShared {
         lock(&self.pods).values().cloned().collect()
     }
 
+    /// Before the first Pod comes.
+    async fn restore_network(&self, predecessor: &Predecessor) -> Result<(), NodeError> {
+        if !predecessor.existed {
+            return Ok(());
+        }
+        let attachment = |saved: &Saved| {
+            let directories = PodDirectories::of(&saved.pod, &self.config.data_dir, &self.config.run_dir);
+            directories.load_sandbox()?.standing?.attachment
+        };
+        let attachments = predecessor.pods.iter().filter_map(attachment).collect();
+        for error in self.network.restore(attachments).await? {
+            tracing::warn!(
+                error = crate::perform::chain(&error),
+                "a host port of a Pod is held by somebody else"
+            );
+        }
+        Ok(())
+    }
+
     fn pod(&self, uid: &str) -> Option<Arc<PodContext>> {
         lock(&self.pods).get(uid).cloned()
     }
@@ -119,13 +149,19 @@ impl NodeShared {
 }
 
 impl Node {
-    /// Takes the node's directories and starts working on the Pods that `control_plane` gives.
+    /// Takes the node's directories and starts working on the Pods that `control_plane` gives. Pods of an earlier daemon of
+    /// the same directories are taken over as they are: what runs goes on running, with its address, its remaining grace
+    /// and its restart delays.
     pub async fn start(config: NodeConfig, control_plane: Arc<dyn ControlPlane>) -> Result<Node, NodeError> {
         for directory in [&config.data_dir, &config.run_dir] {
             std::fs::create_dir_all(directory)
                 .map_err(|source| NodeError::Directory { path: directory.clone(), source })?;
         }
         let images = Images::open(&config.image_dir)?;
+        let images = match config.layer_form {
+            Some(form) => images.with_layers(form),
+            None => images,
+        };
         let shared = Arc::new(NodeShared {
             network: crate::network::NodeNetwork::new(&config),
             allocations: Allocations::new(crate::allocations::machine()),
@@ -139,7 +175,10 @@ impl Node {
             admissions: AtomicU64::new(0),
             growth: Mutex::default(),
         });
-        let pods = tokio::spawn(work(Arc::clone(&shared)));
+        let predecessor = crate::predecessor::find(&shared.config.data_dir, &shared.config.run_dir)
+            .map_err(|source| NodeError::Directory { path: shared.config.data_dir.clone(), source })?;
+        shared.restore_network(&predecessor).await?;
+        let pods = tokio::spawn(work(Arc::clone(&shared), predecessor));
         Ok(Node { shared, pods })
     }
 
@@ -151,9 +190,13 @@ impl Node {
     /// Ends the node. Pods that still run go on running (a later node of the same directories takes them
     /// over); with no Pod left, nothing of the node stays on the machine. Every error is returned.
     pub async fn close(self) -> Vec<NodeError> {
+        let has_pods = self.shared.pods().iter().any(|pod| pod.running_shim().is_some());
         self.pods.abort();
         let _ = self.pods.await;
         let mut errors = Vec::new();
+        if has_pods {
+            return errors;
+        }
         if let Err(error) = self.shared.network.close().await {
             errors.push(error.into());
         }
@@ -164,54 +207,110 @@ impl Node {
     }
 }
 
-/// Follows what the control plane wants, for as long as it wants anything.
-async fn work(node: Arc<NodeShared>) {
-    let mut changes = node.control_plane.watch_pods();
-    let mut tasks = JoinSet::new();
+/// Goes on with the Pods of the daemon before, and follows what the control plane wants, for as long as it wants anything.
+async fn work(node: Arc<NodeShared>, predecessor: Predecessor) {
+    let mut pods = Pods { node, tasks: JoinSet::new(), unconfirmed: BTreeSet::new() };
+    for uid in predecessor.remains {
+        crate::predecessor::discard(&pods.node, &uid).await;
+    }
+    for Saved { pod, memory, ledger } in predecessor.pods {
+        pods.unconfirmed.insert(pod.meta.uid.clone());
+        pods.begin(pod, |context, inputs| PodTask::resume(context, inputs, memory, ledger));
+    }
+    let mut changes = pods.node.control_plane.watch_pods();
     loop {
         tokio::select! {
             change = changes.recv() => match change {
-                Some(change) => take(&node, change, &mut tasks).await,
+                Some(change) => pods.take(change).await,
                 None => break,
             },
-            Some(_) = tasks.join_next() => {}
+            Some(_) = pods.tasks.join_next() => {}
         }
     }
-    while tasks.join_next().await.is_some() {}
+    while pods.tasks.join_next().await.is_some() {}
+}
+
+/// The Pods of a node, and their tasks.
+struct Pods {
+    node: Arc<NodeShared>,
+    tasks: JoinSet<()>,
+    /// Taken over from an earlier daemon, and not yet wanted by the control plane.
+    unconfirmed: BTreeSet<String>,
 }
 
 /// Inputs that may wait for a Pod's task.
 const QUEUE_LENGTH: usize = 64;
 
-async fn take(node: &Arc<NodeShared>, change: PodChange, tasks: &mut JoinSet<()>) {
-    let (uid, input) = match change {
-        PodChange::Delete { uid, grace_period_seconds } => {
-            (uid, Input::Fact(Fact::StopRequested { grace_seconds: grace_period_seconds }))
-        }
-        PodChange::Apply(pod) => {
-            let uid = pod.meta.uid.clone();
-            if node.pod(&uid).is_none() {
-                return admit(node, *pod, tasks);
+impl Pods {
+    async fn take(&mut self, change: PodChange) {
+        match change {
+            PodChange::Apply(pod) => {
+                let uid = pod.meta.uid.clone();
+                self.unconfirmed.remove(&uid);
+                match self.node.pod(&uid) {
+                    Some(context) => give(&context, Input::PodChanged(Arc::from(pod))).await,
+                    None => self.begin(*pod, PodTask::admit),
+                }
             }
-            (uid, Input::PodChanged(Arc::from(pod)))
+            PodChange::Delete { uid, grace_period_seconds } => {
+                self.unconfirmed.remove(&uid);
+                let fact = Fact::StopRequested { grace_seconds: grace_period_seconds };
+                match self.node.pod(&uid) {
+                    Some(context) => give(&context, Input::Fact(fact)).await,
+                    None => self.report_gone(uid),
+                }
+            }
+            PodChange::DependencyChanged { uid } => {
+                if let Some(context) = self.node.pod(&uid) {
+                    give(&context, Input::DependencyChanged).await;
+                }
+            }
+            PodChange::Gates { uid, open } => {
+                if let Some(context) = self.node.pod(&uid) {
+                    give(&context, Input::Gates(open)).await;
+                }
+            }
+            PodChange::Synced => {
+                for context in
+                    std::mem::take(&mut self.unconfirmed).iter().filter_map(|uid| self.node.pod(uid))
+                {
+                    give(&context, Input::Fact(Fact::StopRequested { grace_seconds: None })).await;
+                }
+            }
         }
-    };
-    if let Some(context) = node.pod(&uid) {
-        // A task that has just ended needs no input.
-        let _ = context.inputs().send(input).await;
+    }
+
+    /// Begins the task of a Pod.
+    fn begin(&mut self, pod: Pod, task: impl FnOnce(Arc<PodContext>, mpsc::Receiver<Input>) -> PodTask) {
+        let (sender, inputs) = mpsc::channel(QUEUE_LENGTH);
+        let admitted = self.node.admissions.fetch_add(1, Ordering::Relaxed);
+        let context = Arc::new(PodContext::new(pod, Arc::clone(&self.node), admitted, sender));
+        let entry = Entry::new(&context);
+        let task = task(Arc::clone(&context), inputs);
+        self.tasks.spawn(async move {
+            task.run().await;
+            // Whoever hears that the Pod is gone finds nothing of it any more.
+            drop(entry);
+            context.report(ReportKind::Gone);
+        });
+    }
+
+    /// Nothing is left of a Pod that this node does not have: whoever waits for its end need not wait.
+    fn report_gone(&self, uid: String) {
+        let now = crate::clock::now();
+        self.node.control_plane.report(Report {
+            uid,
+            pod: String::new(),
+            wall_nanos: now.wall_nanos,
+            boot_nanos: now.boot_nanos,
+            kind: ReportKind::Gone,
+        });
     }
 }
 
-/// Begins the life of a Pod.
-fn admit(node: &Arc<NodeShared>, pod: Pod, tasks: &mut JoinSet<()>) {
-    let (sender, inputs) = mpsc::channel(QUEUE_LENGTH);
-    let admitted = node.admissions.fetch_add(1, Ordering::Relaxed);
-    let context = Arc::new(PodContext::new(pod, Arc::clone(node), admitted, sender));
-    let entry = Entry::new(&context);
-    tasks.spawn(async move {
-        PodTask::new(context, inputs).run().await;
-        drop(entry);
-    });
+/// A task that has just ended needs no input.
+async fn give(context: &PodContext, input: Input) {
+    let _ = context.inputs().send(input).await;
 }
 
 /// A Pod's place among the node's, until its task has ended, be it by a panic.

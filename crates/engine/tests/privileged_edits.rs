@@ -33,7 +33,10 @@ spec:
     command: [trap, TERM]
     resources: {requests: {cpu: 100m, memory: 32Mi}, limits: {cpu: 200m, memory: 64Mi}}
     volumeMounts: [{name: scratch, mountPath: /scratch}]
-  volumes: [{name: scratch, emptyDir: {}}]
+  volumes:
+  - {name: scratch, emptyDir: {}}
+  - {name: late, emptyDir: {}}
+  - {name: late-memory, emptyDir: {medium: Memory}}
 ";
 
 /// The control plane of one test.
@@ -116,9 +119,12 @@ impl Scene {
             data_dir: directory.path().join("data"),
             run_dir: directory.path().join("run"),
             image_dir: directory.path().join("images"),
+            layer_form: None,
+            image_collection: None,
             seccomp_dir: directory.path().join("seccomp"),
             oci_runtime: None,
             publish: Vec::new(),
+            pod_range: None,
             keep_journals: false,
         };
         let plane = Plane { watch: Mutex::new(Some(watch)), reports: sender };
@@ -150,6 +156,9 @@ impl Scene {
         let wait = async {
             loop {
                 let report = self.reports.recv().await.unwrap();
+                if report.uid != self.pod.meta.uid {
+                    continue;
+                }
                 match report.kind {
                     ReportKind::Status(status) if is_it(&status) => return *status,
                     kind => self.told.push(format!("{kind:?}")),
@@ -174,11 +183,22 @@ impl Scene {
         container
     }
 
+    /// Deletes a Pod and waits until it is gone.
+    async fn delete(&mut self, uid: &str) {
+        let change = PodChange::Delete { uid: uid.to_owned(), grace_period_seconds: None };
+        self.changes.send(change).await.unwrap();
+        loop {
+            let report = self.reports.recv().await.unwrap();
+            if report.uid == uid && matches!(report.kind, ReportKind::Gone) {
+                return;
+            }
+        }
+    }
+
     /// Stops the Pod; nothing may be left.
     async fn finish(mut self) {
         let uid = self.pod.meta.uid.clone();
-        self.changes.send(PodChange::Delete { uid, grace_period_seconds: None }).await.unwrap();
-        while !matches!(self.reports.recv().await.unwrap().kind, ReportKind::Gone) {}
+        self.delete(&uid).await;
         assert!(!self.cgroup("").exists());
         let errors = self.node.close().await;
         assert!(errors.is_empty(), "{errors:?}");
@@ -236,6 +256,68 @@ fn what_the_node_does_not_have_stays_asked_for() {
             status.container_statuses[0].allocated_resources["memory"],
             Quantity::parse("32Mi").unwrap()
         );
+        scene.finish().await;
+    });
+}
+
+fn pending_reason(status: &Status) -> Option<&str> {
+    status.conditions.iter().find(|it| it.kind == "PodResizePending")?.reason.as_deref()
+}
+
+#[test]
+fn what_another_pod_has_is_waited_for() {
+    with_pod("deferred", |mut scene, _| async move {
+        // It asks for all that the machine has but 100 MiB.
+        let info = rustix::system::sysinfo();
+        let total_bytes = info.totalram as u64 * u64::from(info.mem_unit);
+        let mut other = scene.pod.clone();
+        (other.meta.uid, other.meta.name) = (format!("{}-other", other.meta.uid), "other".to_owned());
+        let most = Quantity::parse(&(total_bytes - 100 * MIB as u64).to_string()).unwrap();
+        other.spec.containers[0].resources = Resources::default();
+        other.spec.containers[0].resources.requests.insert("memory".to_owned(), most);
+        scene.changes.send(PodChange::Apply(Box::new(other.clone()))).await.unwrap();
+        // Admission is in the order of the changes, so the other has its share when this is looked at.
+        scene.resize(["100m", "200m"], ["256Mi", "512Mi"]).await;
+        let status = scene.status(|status| pending_reason(status).is_some()).await;
+        assert_eq!(pending_reason(&status), Some("Deferred"));
+        assert_limits(&scene.limits(), 102, 20_000, 64 * MIB);
+
+        scene.delete(&other.meta.uid).await;
+        let wanted = scene.pod.spec.containers[0].resources.clone();
+        let is_done = |status: &Status| {
+            status.container_statuses[0].resources == wanted && pending_reason(status).is_none()
+        };
+        scene.status(is_done).await;
+        assert_limits(&scene.limits(), 102, 20_000, 512 * MIB);
+        scene.finish().await;
+    });
+}
+
+/// The volumes of the manifest that no other container mounts are made for it.
+#[test]
+fn an_ephemeral_container_brings_its_volumes() {
+    with_pod("volumes", |mut scene, _| async move {
+        let mut container = scene.pod.spec.containers[0].clone();
+        container.name = "debug".to_owned();
+        container.resources = Resources::default();
+        let mut mounts = Vec::new();
+        for (name, path) in [("late", "/late"), ("late-memory", "/memory")] {
+            let mut mount = container.volume_mounts[0].clone();
+            (mount.name, mount.mount_path) = (name.to_owned(), path.into());
+            mounts.push(mount);
+        }
+        container.volume_mounts = mounts;
+        scene.pod.spec.ephemeral_containers.push(EphemeralContainer { container, target: None });
+        scene.apply().await;
+        scene.status(|status| status.ephemeral_container_statuses.first().is_some_and(is_running)).await;
+        let pid = scene.cgroup("/debug").procs().unwrap()[0];
+        let mounts = std::fs::read_to_string(format!("/proc/{pid}/mounts")).unwrap();
+        let kind_at = |path: &str| {
+            let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+            mounts.find(|fields| fields[1] == path).map(|fields| fields[2].to_owned())
+        };
+        assert!(kind_at("/late").is_some(), "{mounts}");
+        assert_eq!(kind_at("/memory").as_deref(), Some("tmpfs"), "{mounts}");
         scene.finish().await;
     });
 }

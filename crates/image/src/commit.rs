@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::record::{Image, ImageRecord, ImageSummary, LayerRecord, RefRecord, platform};
 use crate::reference::Reference;
-use crate::staging::Session;
+use crate::staging::{Session, sync_directory};
 use crate::store::{Hold, Images, read_records, try_flock};
 
 /// Overlayfs stacks no more (OVL_MAX_STACK in the kernel's fs/overlayfs/params.h).
@@ -85,16 +85,20 @@ impl Config {
 }
 
 impl Images {
-    /// Makes `new` visible: contents first, names last. The layers must be pinned by the caller.
+    /// Makes `new` visible: contents first, names last, and on the disk in this order too. The layers must be pinned by the
+    /// caller.
     pub(crate) fn commit_image(&self, session: &Session, new: NewImage<'_>) -> Result<Hold, Error> {
         let _lock = self.lock()?;
         let id = &new.config.id;
         let path = self.image_path(id);
-        session.write(&self.blob_path(id), &new.config.bytes)?;
+        session.ensure(&self.blob_path(id), &new.config.bytes)?;
         if let Some(manifest) = new.manifest {
-            session.write(&self.blob_path(&Digest::of(manifest)), manifest)?;
+            session.ensure(&self.blob_path(&Digest::of(manifest)), manifest)?;
         }
         if !path.exists() {
+            for directory in ["blobs", "l", "layers"] {
+                sync_directory(&self.path(directory))?;
+            }
             let record = ImageRecord {
                 id: id.clone(),
                 size_bytes: new.layers.iter().map(|layer| layer.unpacked_bytes).sum(),
@@ -103,10 +107,12 @@ impl Images {
                 config: new.config.parsed.clone(),
             };
             session.write_record(&path, &record)?;
+            sync_directory(&self.path("images"))?;
         }
         for name in new.names {
             self.write_name(session, id, name)?;
         }
+        sync_directory(&self.path("refs"))?;
         self.pin_image(id)?.ok_or(Error::Stopped)
     }
 
@@ -119,7 +125,10 @@ impl Images {
             target: name.target,
             built_from: name.built_from,
         };
-        session.write_record(&self.ref_path(&key), &record)
+        match self.read_ref(&key) {
+            Ok(Some(there)) if there == record => Ok(()),
+            _ => session.write_record(&self.ref_path(&key), &record),
+        }
     }
 
     /// Gives the image called `source` (a name, or an ID or its beginning) another name.

@@ -54,6 +54,8 @@ struct Stream {
     blob_bytes: u64,
     /// Known when the stream was decompressed to its end.
     diff_id: Option<Digest>,
+    /// The copy is on the disk.
+    synced: io::Result<()>,
 }
 
 /// Makes sure that the layer is in the store, and keeps it there for as long as the returned lock lives. `open` is called
@@ -102,6 +104,11 @@ pub(crate) fn ensure<R: Read + Send>(
     match (unpacked, stream) {
         (Ok(unpacked), Some(stream)) => {
             check(expected, &stream)?;
+            stream
+                .synced
+                .as_ref()
+                .map_err(|error| io::Error::new(error.kind(), error.to_string()))
+                .map_err(Error::io("write", &blob_path))?;
             commit(work.session, expected, &path, &blob_path, &stream, unpacked)
         }
         // An archive that cannot be read is mostly one that was damaged on its way: then its digest is the better answer.
@@ -209,7 +216,9 @@ fn read_stream<R: Read + Send>(
             None
         }
     };
-    Some(Stream { compression, blob: tee.hasher.finish(), blob_bytes: tee.bytes, diff_id })
+    // While the other thread does the same for what it made of the bytes.
+    let synced = tee.blob.sync_data();
+    Some(Stream { compression, blob: tee.hasher.finish(), blob_bytes: tee.bytes, diff_id, synced })
 }
 
 fn pump<R: Read + Send>(

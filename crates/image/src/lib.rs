@@ -10,6 +10,7 @@
 
 mod archive;
 mod builtin;
+mod collect;
 mod commit;
 mod compression;
 mod digest;
@@ -39,6 +40,7 @@ mod unpack;
 pub mod user;
 
 pub use crate::builtin::{BUILTIN_NAME, Toolbox};
+pub use crate::collect::{Collected, CollectionPolicy};
 pub use crate::compression::Compression;
 pub use crate::digest::{Digest, DigestError};
 pub use crate::erofs::probe_erofs;
@@ -52,6 +54,7 @@ pub use crate::record::{Image, ImageSummary};
 pub use crate::reference::{Reference, ReferenceError, ReferenceProblem};
 pub use crate::registry::{Credentials, CredentialsError};
 pub use crate::remove::Removed;
+pub use crate::staging::{Trash, sweep};
 pub use crate::store::{Hold, Images};
 pub use crate::takeover::Engine;
 pub use crate::unpack::{Limits, Refusal, UnpackError};

@@ -65,7 +65,7 @@ impl Images {
     }
 
     /// `None`: somebody began to use it, or removed it.
-    fn remove_unused(&self, image: &ImageSummary) -> Result<Option<u64>, Error> {
+    pub(crate) fn remove_unused(&self, image: &ImageSummary) -> Result<Option<u64>, Error> {
         match self.remove(image.id.as_str()) {
             Ok(Removed { freed_bytes, .. }) => Ok(Some(freed_bytes)),
             Err(Error::InUse { .. } | Error::NotFound { .. }) => Ok(None),
@@ -99,7 +99,7 @@ impl Images {
     }
 
     /// When a container last began to use the image, or else when it came.
-    fn last_used_at(&self, id: &Digest) -> Result<SystemTime, Error> {
+    pub(crate) fn last_used_at(&self, id: &Digest) -> Result<SystemTime, Error> {
         let path = self.image_path(id);
         let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
         modified.map_err(Error::io("look at", path))

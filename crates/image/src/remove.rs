@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Holder};
 use crate::record::{ImageRecord, LayerRecord, RefRecord};
 use crate::reference::Reference;
-use crate::staging::Session;
+use crate::staging::{Session, Trash, sync_directory};
 use crate::store::{Images, StoreLock, read_records, try_flock};
 
 /// What a removal came to.
@@ -29,9 +29,19 @@ pub struct Removed {
 
 impl Images {
     /// Removes the image called `name`: its name alone while it has others; with all its names when `name` is an ID.
-    /// An image that is in use stays.
+    /// An image that is in use stays. Its space is free when this returns.
     pub fn remove(&self, name: &str) -> Result<Removed, Error> {
+        self.remove_to_trash(name).map(|(removed, _trash)| removed)
+    }
+
+    /// As [`Self::remove`], but its space is free only when the trash is gone.
+    pub fn remove_to_trash(&self, name: &str) -> Result<(Removed, Trash), Error> {
         let session = Session::begin(self)?;
+        let removed = self.remove_in(&session, name)?;
+        Ok((removed, Trash(session)))
+    }
+
+    fn remove_in(&self, session: &Session, name: &str) -> Result<Removed, Error> {
         let lock = self.lock()?;
         let (id, named) = self.resolve(name)?;
         let mut names: Vec<(PathBuf, RefRecord)> = read_records(&self.path("refs"))?;
@@ -48,7 +58,7 @@ impl Images {
         self.refuse_if_in_use(name, &path)?;
         let untagged = untag(names)?;
         remove_file(&path)?;
-        let freed_bytes = self.collect_garbage(&session, &lock)?;
+        let freed_bytes = self.collect_garbage(session, &lock)?;
         Ok(Removed { untagged, deleted: Some(id), freed_bytes })
     }
 
@@ -79,6 +89,7 @@ impl Images {
     }
 
     /// Removes layers and blobs that no image uses and nobody is about to use, and tells how many bytes that frees.
+    /// No name comes back after a power cut whose contents do not: each kind is gone from the disk before the next.
     pub(crate) fn collect_garbage(&self, session: &Session, _lock: &StoreLock) -> Result<u64, Error> {
         let mut layers: HashSet<Digest> = HashSet::new();
         let mut blobs: HashSet<Digest> = HashSet::new();
@@ -88,6 +99,9 @@ impl Images {
         }
         for (_, named) in read_records::<RefRecord>(&self.path("refs"))? {
             blobs.extend(named.manifest);
+        }
+        for directory in ["refs", "images"] {
+            sync_directory(&self.path(directory))?;
         }
         let mut freed_bytes = 0;
         let mut directories: HashSet<PathBuf> = HashSet::new();
@@ -99,9 +113,15 @@ impl Images {
             directories.insert(self.layer_path(&layer.diff_id));
             blobs.insert(layer.blob);
         }
+        sync_directory(&self.path("layers"))?;
         for path in entries(&self.path("l"))? {
             if !directories.contains(&path) {
                 session.discard(&path)?;
+            }
+        }
+        for path in entries(&self.path("mounted"))? {
+            if !path.file_name().is_some_and(|layer| directories.contains(&self.path("l").join(layer))) {
+                remove_file(&path)?;
             }
         }
         for path in entries(&self.path("blobs"))? {
@@ -109,7 +129,7 @@ impl Images {
                 path.file_name().and_then(OsStr::to_str).map(|hex| Digest::parse(&format!("sha256:{hex}")));
             if !matches!(digest, Some(Ok(digest)) if blobs.contains(&digest)) {
                 freed_bytes += path.symlink_metadata().map_or(0, |metadata| metadata.len());
-                remove_file(&path)?;
+                session.discard(&path)?;
             }
         }
         Ok(freed_bytes)

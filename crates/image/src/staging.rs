@@ -1,15 +1,17 @@
 //! A work place for one operation of one process: everything is built here and moved into the store when it is whole.
 //!
 //! The directory is locked while its maker lives. One whose lock is free was left by a process that was killed; whoever
-//! begins the next operation removes it, together with finished layers that nobody came to name.
+//! begins the next operation removes it, together with finished layers that nobody came to name. The lock may be handed to
+//! another process with the work that is left: removals do so, because giving space back takes longer than being gone.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::FlockOperation;
 use serde::Serialize;
@@ -25,9 +27,10 @@ static SESSIONS: AtomicU64 = AtomicU64::new(0);
 pub(crate) struct Session {
     store: Images,
     path: PathBuf,
-    /// The lock by which others know that the maker lives.
-    _alive: File,
+    /// The lock by which others know that the maker lives. None: another process has it and removes the directory.
+    alive: Option<File>,
     next_name: AtomicU64,
+    has_discarded: AtomicBool,
 }
 
 impl Session {
@@ -54,7 +57,13 @@ impl Session {
         fs::DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("make", &path))?;
         let alive = File::open(&path).map_err(Error::io("open", &path))?;
         flock(&alive, FlockOperation::LockExclusive).map_err(Error::io("lock", &path))?;
-        Ok(Self { store: store.clone(), path, _alive: alive, next_name: AtomicU64::new(0) })
+        Ok(Self {
+            store: store.clone(),
+            path,
+            alive: Some(alive),
+            next_name: AtomicU64::new(0),
+            has_discarded: AtomicBool::new(false),
+        })
     }
 
     /// A path in the work place that is not taken.
@@ -69,11 +78,19 @@ impl Session {
         Ok((path.clone(), file.map_err(Error::io("make", &path))?))
     }
 
-    /// Replaces `target` as a whole.
+    /// Replaces `target` as a whole, by what is on the disk already: after a power cut it is the old or the new one.
     pub(crate) fn write(&self, target: &Path, bytes: &[u8]) -> Result<(), Error> {
         let (path, mut file) = self.fresh_file()?;
-        file.write_all(bytes).map_err(Error::io("write", target))?;
+        file.write_all(bytes).and_then(|()| file.sync_data()).map_err(Error::io("write", target))?;
         rename(&path, target)
+    }
+
+    /// Makes sure that `target` holds `bytes`. What is there already is not written again.
+    pub(crate) fn ensure(&self, target: &Path, bytes: &[u8]) -> Result<(), Error> {
+        match fs::read(target) {
+            Ok(there) if there == bytes => Ok(()),
+            _ => self.write(target, bytes),
+        }
     }
 
     /// Replaces `target` by `record`.
@@ -85,6 +102,7 @@ impl Session {
 
     /// Takes `path` out of sight at once; its contents go when the session ends.
     pub(crate) fn discard(&self, path: &Path) -> Result<(), Error> {
+        self.has_discarded.store(true, Ordering::Relaxed);
         rename(path, &self.fresh_path())
     }
 
@@ -96,11 +114,60 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        if self.alive.is_none() {
+            return;
+        }
         if let Err(error) = remove_tree(&self.path) {
             // Not lost: the next session finds it unlocked and tries again.
             tracing::warn!(path = %self.path.display(), %error, "cannot remove a staging directory");
         }
     }
+}
+
+/// What a removal took out of sight and has yet to give back to the file system, which takes a while where much is
+/// cached, or where the file system tells the disk of each block that is free. Dropping it does so.
+pub struct Trash(pub(crate) Session);
+
+impl Trash {
+    /// There is nothing to give back.
+    pub fn is_empty(&self) -> bool {
+        !self.0.has_discarded.load(Ordering::Relaxed)
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// A copy of the lock by which it is known not to be left over: what another process gives to [`sweep`], and keeps open
+    /// until then.
+    pub fn lock(&self) -> io::Result<OwnedFd> {
+        match &self.0.alive {
+            Some(alive) => Ok(alive.try_clone()?.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Leaves it to another process that has a copy of the lock.
+    pub fn hand_over(mut self) {
+        self.0.alive = None;
+    }
+}
+
+/// Gives back the trash that `lock` is the lock of: by it alone it is named, so nothing else is ever removed.
+pub fn sweep(lock: BorrowedFd<'_>) -> Result<(), Error> {
+    let link = format!("/proc/self/fd/{}", lock.as_raw_fd());
+    let path = fs::read_link(&link).map_err(Error::io("follow", link))?;
+    let staging = path.parent().filter(|parent| parent.file_name().is_some_and(|name| name == "staging"));
+    if !staging.is_some_and(|staging| staging.with_file_name("layer-locks").is_file()) {
+        return Err(Error::invalid(path.display().to_string(), "it is no trash of an image directory"));
+    }
+    remove_tree(&path).map_err(Error::io("remove", path))
+}
+
+/// Puts on the disk which names `directory` has.
+pub(crate) fn sync_directory(directory: &Path) -> Result<(), Error> {
+    File::open(directory).and_then(|file| file.sync_all()).map_err(Error::io("write", directory))
 }
 
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {

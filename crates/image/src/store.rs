@@ -7,6 +7,7 @@
 //! images/<hex>.json an image; a shared flock on it means "in use"
 //! layers/<id>.json  an unpacked layer; a shared flock on it means "about to be used"
 //! l/<id>            the layer itself, in overlayfs form: an EROFS image, or a directory
+//! mounted/<id>      which Pods' shims have the layer mounted, for those that come after them
 //! blobs/<hex>       configurations, manifests and layer archives as they came
 //! staging/<n>/      work of one living process, which holds a lock on the directory
 //! base/             the lowest layer of every root filesystem: what every container has mounted over
@@ -16,7 +17,8 @@
 //! on kernels before 6.5 (fsconfig's `lowerdir+`): 80 layers at `/var/lib/podling/images/l/` and 20 digits.
 //!
 //! **Invariant:** whoever sees a name sees a whole image. Contents become visible by rename(2) in the order layer, image,
-//! name, and vanish in the reverse order. There is no fsync: after a power cut an image may have to be loaded again.
+//! name, and vanish in the reverse order. This holds after a power cut too: contents are on the disk before their record,
+//! and each directory before the next kind is named or after the last kind is gone. An image that was told to be here is.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -36,7 +38,7 @@ use crate::reference::Reference;
 use crate::unpack::Limits;
 
 const SHORT_DIGITS: usize = 20;
-const DIRECTORIES: [&str; 7] = ["refs", "images", "layers", "l", "blobs", "staging", "base"];
+const DIRECTORIES: [&str; 8] = ["refs", "images", "layers", "l", "mounted", "blobs", "staging", "base"];
 
 /// What lies in `base/`. Where an image has no such directory or file, overlayfs would otherwise copy the parent up
 /// and create it in each container's writable layer, on disk; images that were built by engines have most of them.

@@ -5,10 +5,11 @@
 mod support;
 
 use std::fs::{self, File};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use image::{Images, Prune, Reference, Silent};
+use image::{CollectionPolicy, Images, Prune, Reference, Silent};
 use support::{Layer, TestImage, noise, store, tar_of};
 
 const SHARED_BYTES: usize = 200_000;
@@ -75,4 +76,70 @@ fn a_tag_that_moved_leaves_an_image_that_goes() {
     let pruned = store.prune(Prune::Nameless, None, false).unwrap();
     assert_eq!(pruned.images.iter().map(|image| &image.id).collect::<Vec<_>>(), [&test_image("app:1").id()]);
     assert_eq!(store.list().unwrap().len(), 1);
+}
+
+/// The rules themselves are tested where they are, on disks of any size.
+#[test]
+fn a_collection_takes_what_was_used_longest_ago_and_spares_what_is_young_or_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    for (name, hours) in [("a:1", 3), ("b:1", 2), ("spared:1", 4), ("held:1", 5)] {
+        load(&store, folder.path(), name, hours);
+    }
+    let held = store.find(&Reference::parse("held:1").unwrap()).unwrap().unwrap();
+    let _hold = store.hold(&held).unwrap();
+    let spared = test_image("spared:1").id();
+    let policy = |high_percent, minimum_age| CollectionPolicy {
+        high_percent,
+        low_percent: 0,
+        minimum_age,
+        ..CollectionPolicy::default()
+    };
+    let names = |policy: &CollectionPolicy, is_trial: bool| {
+        let collected = store.collect(policy, Some(&spared), is_trial).unwrap();
+        assert!(collected.pruned.freed_bytes <= collected.wanted_bytes, "{collected:?}");
+        collected.pruned.images.into_iter().flat_map(|image| image.tags).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&policy(101, Duration::ZERO), false), [""; 0], "no disk is that full");
+    assert_eq!(names(&policy(0, Duration::from_secs(3600)), false), [""; 0], "all of them came just now");
+    assert_eq!(names(&policy(0, Duration::ZERO), true), ["a:1", "b:1"]);
+    assert_eq!(names(&policy(0, Duration::ZERO), false), ["a:1", "b:1"]);
+    assert_eq!(store.list().unwrap().len(), 2);
+}
+
+#[test]
+fn a_removed_image_is_gone_at_once_and_its_trash_is_nobody_elses() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    load(&store, folder.path(), "app:1", 0);
+    let (removed, trash) = store.remove_to_trash("app:1").unwrap();
+    assert!(removed.freed_bytes > 0 && !trash.is_empty());
+    assert_eq!(store.list().unwrap(), []);
+    let (path, lock) = (trash.path().to_owned(), trash.lock().unwrap());
+    trash.hand_over();
+    store.clean().unwrap();
+    assert!(path.exists(), "whoever sweeps has the lock");
+    assert_eq!(store.leftovers().unwrap(), [] as [std::path::PathBuf; 0]);
+    // Nothing but trash is removed.
+    let other = folder.path().join("staging/precious");
+    fs::create_dir_all(&other).unwrap();
+    for wrong in [other.as_path(), store.root()] {
+        assert!(image::sweep(File::open(wrong).unwrap().as_fd()).is_err(), "{}", wrong.display());
+        assert!(wrong.exists());
+    }
+    image::sweep(lock.as_fd()).unwrap();
+    assert!(!path.exists());
+}
+
+#[test]
+fn trash_whose_sweeper_was_killed_goes_with_the_next_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    load(&store, folder.path(), "app:1", 0);
+    let (_, trash) = store.remove_to_trash("app:1").unwrap();
+    let path = trash.path().to_owned();
+    trash.hand_over();
+    assert_eq!(store.leftovers().unwrap(), std::slice::from_ref(&path));
+    load(&store, folder.path(), "other:1", 0);
+    assert!(!path.exists());
 }

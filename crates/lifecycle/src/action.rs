@@ -224,7 +224,8 @@ pub enum Reason {
     CreateContainerError,
     /// The container was made and its first program could not be executed: the incarnation ended with code 128.
     StartError,
-    /// As `StartError`, for other failures after creation.
+    /// As `StartError`, for other failures after creation: a mount, a limit, an identity that the kernel refuses. It is
+    /// also what a container waits with that could not be started and is about to be again.
     RunContainerError,
     /// A volume could not be made.
     FailedMount,

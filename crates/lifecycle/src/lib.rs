@@ -52,7 +52,7 @@ mod transitions;
 pub use action::{Action, Done, Failure, ProbeKind, Reason, Retry};
 pub use decide::{Blocked, Deadline, Decision, Due, End, decide};
 pub use event::Event;
-pub use memory::{Eviction, Fact, Memory};
+pub use memory::{Eviction, Fact, Memory, Remembered};
 pub use observation::{Exit, Image, Instance, InstanceState, Observation, Sandbox, User, Volumes};
 pub use policy::{Backoff, Policy};
 pub use status::Status;

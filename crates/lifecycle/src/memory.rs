@@ -312,6 +312,21 @@ pub(crate) struct ProbeMemory {
     pub(crate) message: Option<String>,
 }
 
+/// What is remembered of an incarnation, as far as others than the lifecycle need it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// The container.
+    pub container: String,
+    /// Which start of it, from 0.
+    pub attempt: u32,
+    /// When it started, if it did.
+    pub started_at: Option<Now>,
+    /// Whether it was running when this was noted.
+    pub is_running: bool,
+    /// How it ended, if it has.
+    pub exit_code: Option<i32>,
+}
+
 /// How an incarnation ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ended {
@@ -385,6 +400,21 @@ impl Memory {
     /// What is known of a container; nothing, for one that the Pod did not have when it was admitted.
     pub(crate) fn container(&self, name: &str) -> &ContainerMemory {
         self.containers.get(name).unwrap_or(&UNKNOWN)
+    }
+
+    /// The newest incarnation of each container, for an engine that takes the Pod over.
+    pub fn incarnations(&self) -> Vec<Remembered> {
+        let of = |(name, memory): (&String, &ContainerMemory)| {
+            let current = memory.current.as_ref()?;
+            Some(Remembered {
+                container: name.clone(),
+                attempt: current.attempt,
+                started_at: current.started_at,
+                is_running: current.ended.is_none(),
+                exit_code: current.ended.as_ref().map(|ended| ended.code),
+            })
+        };
+        self.containers.iter().filter_map(of).collect()
     }
 
     /// Whether a stop was requested.

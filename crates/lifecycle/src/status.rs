@@ -254,7 +254,8 @@ pub enum TerminatedReason {
     Error,
     /// The OOM killer.
     OOMKilled,
-    /// The first program could not be executed (other runtimes say ContainerCannotRun).
+    /// It was made and could not be started, in containerd's word. ContainerCannotRun is Docker's word for the same, and
+    /// nobody says it any more.
     StartError,
     /// The exit was lost, as by a reboot; the code is 137.
     ContainerStatusUnknown,

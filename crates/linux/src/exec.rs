@@ -17,6 +17,19 @@ impl Arguments {
         Self { arguments, environment }
     }
 
+    /// The same environment with other arguments.
+    pub fn set_arguments(&mut self, arguments: Vec<CString>) {
+        self.arguments = arguments;
+    }
+
+    pub(crate) fn arguments(&self) -> &[CString] {
+        &self.arguments
+    }
+
+    pub(crate) fn environment(&self) -> &[CString] {
+        &self.environment
+    }
+
     /// Replaces this process by the program at `path`. Returns only if the kernel refuses.
     pub fn execute(&self, path: &CStr) -> io::Error {
         let (argv, envp) = (pointers(&self.arguments), pointers(&self.environment));
@@ -42,7 +55,7 @@ impl Arguments {
     }
 }
 
-fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+pub(crate) fn pointers(strings: &[CString]) -> Vec<*const c_char> {
     strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
@@ -66,6 +79,22 @@ pub fn close_all_on_exec() -> io::Result<()> {
     // SAFETY: close_range with CLOEXEC closes nothing now; it sets a flag that hurts no owner.
     let failed = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Closes every descriptor from 3 on but one. For a process that has become something else and takes nothing along; its
+/// owners of what is closed here must never run again, which holds for a cloned child that ends by exit.
+pub fn close_all_but(kept: BorrowedFd<'_>) -> io::Result<()> {
+    let kept = kept.as_raw_fd() as u32;
+    for (first, last) in [(3, kept.saturating_sub(1)), (kept.max(2) + 1, u32::MAX)] {
+        if first > last {
+            continue;
+        }
+        // SAFETY: the caller's promise: nobody uses the descriptors that are closed.
+        if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0u32) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// Gives every signal its default action: exec keeps ignored signals, and a daemon may have been started with some.

@@ -115,6 +115,35 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<(Manifest, Option<Problems>), Pr
     Ok((Manifest { pods, objects, warnings, positions }, problems))
 }
 
+/// Reads a Pod as an API server holds it, in JSON: with UID, generation, ephemeral containers, and whatever else the
+/// system wrote into it. Beside it stands what is accepted and yet worth a word.
+pub fn stored(name: &str, json: &[u8]) -> Result<(Pod, Vec<Problem>), Problems> {
+    let text = source::decode(json).map_err(|error| {
+        let kind = ProblemKind::NotText;
+        Problems::new(vec![plain(name, (error.line, 1), kind, error.message, Some(error.hint))])
+    })?;
+    let mut source = Source::new(name, text);
+    let mut reading = Reading::default();
+    for chunk in source.chunks() {
+        let trees = tree::build(chunk);
+        if let Some(failure) = trees.failure {
+            reading.problems.extend(broken(&mut source, chunk, failure, true));
+        }
+        for root in &trees.roots {
+            reading.stored(&mut source, root);
+        }
+    }
+    let Reading { mut pods, problems, warnings, .. } = reading;
+    match pods.pop() {
+        Some(pod) if problems.is_empty() => Ok((pod, warnings)),
+        _ if !problems.is_empty() => Err(Problems::new(problems)),
+        _ => {
+            let message = "this is no Pod".to_owned();
+            Err(Problems::new(vec![plain(name, (1, 1), ProblemKind::UnknownKind, message, None)]))
+        }
+    }
+}
+
 /// The problems of a document that is no tree.
 fn broken(source: &mut Source<'_>, chunk: Chunk<'_>, failure: Failure, hides_lines: bool) -> Vec<Problem> {
     let (kind, path, mistakes) = match failure {

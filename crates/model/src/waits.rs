@@ -4,6 +4,8 @@
 //! `/dev/tcp` and their like, in the arguments or in the text of `sh -c`. It may miss a wait, and is meant to
 //! name one only where the words are plain.
 
+use std::collections::{BTreeSet, HashMap};
+
 use crate::pod::{Container, EnvValue, Handler, Pod, PortRef, Probe};
 
 /// Something that an init container connects to or looks up.
@@ -36,28 +38,72 @@ pub fn is_local(host: &str) -> bool {
 /// sidecar opens is in order, and left out.
 pub fn find(pod: &Pod) -> Vec<Wait> {
     let mut waits: Vec<Wait> = Vec::new();
-    let init = &pod.spec.init_containers;
-    for (index, container) in init.iter().enumerate().filter(|(_, container)| !container.is_sidecar()) {
+    let all: Vec<&Container> = pod.spec.init_containers.iter().chain(&pod.spec.containers).collect();
+    let openers = Openers::of(&all);
+    let init = pod.spec.init_containers.iter().enumerate();
+    for (index, container) in init.filter(|(_, container)| !container.is_sidecar()) {
+        let of_earlier = waits.len();
         for (host, port) in targets(&words(container)) {
             let is_own = is_local(&host) || host == pod.meta.name;
             let mut opened_by = None;
             if let (true, Some(port)) = (is_own, port) {
-                let before = init[..index].iter().filter(|container| container.is_sidecar());
-                if before.clone().any(|sidecar| declares(sidecar, port) || mentions(sidecar, port)) {
+                if openers.is_open_before(port, index) {
                     continue;
                 }
-                let later = || init[index + 1..].iter().chain(&pod.spec.containers);
-                let opener = later().find(|container| declares(container, port));
-                opened_by = opener.or_else(|| later().find(|container| mentions(container, port)));
+                opened_by = openers.after(port, index);
             }
-            let opened_by = opened_by.map(|container| container.name.clone());
+            let opened_by = opened_by.map(|opener| all[opener].name.clone());
             let wait = Wait { container: container.name.clone(), host, port, opened_by };
-            if !waits.contains(&wait) {
+            if !waits[of_earlier..].contains(&wait) {
                 waits.push(wait);
             }
         }
     }
     waits
+}
+
+/// Who opens which port: one look at each container, however many wait.
+#[derive(Default)]
+struct Openers {
+    /// By port, the places of the containers in the order of their start.
+    declared: HashMap<u16, Vec<usize>>,
+    mentioned: HashMap<u16, Vec<usize>>,
+    /// By port, the place of the first sidecar that opens it.
+    first_sidecar: HashMap<u16, usize>,
+}
+
+impl Openers {
+    fn of(containers: &[&Container]) -> Openers {
+        let mut openers = Openers::default();
+        for (place, container) in containers.iter().enumerate() {
+            let (declared, mentioned) = (declared_ports(container), mentioned_ports(container));
+            if container.is_sidecar() {
+                for port in declared.iter().chain(&mentioned) {
+                    openers.first_sidecar.entry(*port).or_insert(place);
+                }
+            }
+            for (ports, by_port) in [(declared, &mut openers.declared), (mentioned, &mut openers.mentioned)] {
+                for port in ports {
+                    by_port.entry(port).or_default().push(place);
+                }
+            }
+        }
+        openers
+    }
+
+    /// Whether a sidecar that starts before the container at `place` opens the port.
+    fn is_open_before(&self, port: u16, place: usize) -> bool {
+        self.first_sidecar.get(&port).is_some_and(|sidecar| *sidecar < place)
+    }
+
+    /// Who opens the port of those that start after the container at `place`; who declares it comes first.
+    fn after(&self, port: u16, place: usize) -> Option<usize> {
+        let first = |by_port: &HashMap<u16, Vec<usize>>| {
+            let places = by_port.get(&port)?;
+            places.get(places.partition_point(|opener| *opener <= place)).copied()
+        };
+        first(&self.declared).or_else(|| first(&self.mentioned))
+    }
 }
 
 /// Hosts and ports that a command of a container connects to, or names that it looks up.
@@ -76,10 +122,10 @@ pub enum Opens {
 
 /// Whether a container says that it listens on a port.
 pub fn opens(container: &Container, port: u16) -> Option<Opens> {
-    if declares(container, port) {
+    if declared_ports(container).contains(&port) {
         Some(Opens::Declared)
     } else {
-        mentions(container, port).then_some(Opens::Mentioned)
+        mentioned_ports(container).contains(&port).then_some(Opens::Mentioned)
     }
 }
 
@@ -206,8 +252,8 @@ fn address(word: &str) -> Option<(String, Option<u16>)> {
     (!host.is_empty()).then(|| (host.to_owned(), Some(port)))
 }
 
-/// Whether a container says that it listens on a port: by `ports`, or by a probe of its own.
-fn declares(container: &Container, port: u16) -> bool {
+/// The ports on which a container says that it listens: by `ports`, or by a probe of its own.
+fn declared_ports(container: &Container) -> BTreeSet<u16> {
     let number = |reference: &PortRef| match reference {
         PortRef::Number(number) => Some(*number),
         PortRef::Name(name) => container
@@ -216,31 +262,31 @@ fn declares(container: &Container, port: u16) -> bool {
             .find(|port| port.name.as_ref() == Some(name))
             .map(|port| port.container_port),
     };
-    let probes_it = |probe: &Option<Probe>| match probe.as_ref().map(|probe| &probe.handler) {
-        Some(
-            Handler::HttpGet { port: asked, host: None, .. } | Handler::TcpSocket { port: asked, host: None },
-        ) => number(asked) == Some(port),
-        Some(Handler::Grpc { port: asked, .. }) => *asked == port,
-        _ => false,
+    let probed = |probe: &Probe| match &probe.handler {
+        Handler::HttpGet { port, host: None, .. } | Handler::TcpSocket { port, host: None } => number(port),
+        Handler::Grpc { port, .. } => Some(*port),
+        _ => None,
     };
-    container.ports.iter().any(|declared| declared.container_port == port)
-        || [&container.startup_probe, &container.liveness_probe, &container.readiness_probe]
-            .into_iter()
-            .any(probes_it)
+    let probes = [&container.startup_probe, &container.liveness_probe, &container.readiness_probe];
+    let probed = probes.into_iter().flatten().filter_map(probed);
+    container.ports.iter().map(|port| port.container_port).chain(probed).collect()
 }
 
-/// Whether a container's words or environment hold the port's number by itself or behind a `:` or `=`.
-fn mentions(container: &Container, port: u16) -> bool {
-    let number = port.to_string();
-    let ends_with_it = |text: &str| {
-        text.strip_suffix(number.as_str())
-            .is_some_and(|before| before.is_empty() || before.ends_with([':', '=']))
-    };
-    let in_env = container.env.iter().any(|variable| {
-        matches!(&variable.value, EnvValue::Literal(value) if *value == number)
-            && variable.name.ends_with("PORT")
+/// The ports whose number a container's words or environment hold by itself or behind a `:` or `=`.
+fn mentioned_ports(container: &Container) -> BTreeSet<u16> {
+    let in_env = container.env.iter().filter_map(|variable| match &variable.value {
+        EnvValue::Literal(value) if variable.name.ends_with("PORT") => written_port(value),
+        _ => None,
     });
-    in_env || words(container).iter().any(|word| ends_with_it(word))
+    let words = words(container);
+    let in_words = words.iter().filter_map(|word| written_port(word.rsplit([':', '=']).next()?));
+    in_env.chain(in_words).collect()
+}
+
+/// A port as a number is written: no sign, no leading zero.
+fn written_port(text: &str) -> Option<u16> {
+    let port: u16 = text.parse().ok()?;
+    (port.to_string() == text).then_some(port)
 }
 
 #[cfg(test)]
@@ -329,6 +375,24 @@ mod tests {
             assert!(waits[0].is_local());
             assert_eq!(waits[0].opened_by.as_deref(), expected, "{main}");
         }
+    }
+
+    #[test]
+    fn thousands_of_containers_that_wait_are_looked_at_once_each() {
+        let (mut init, mut main) = (String::new(), String::new());
+        for port in 1000..4000 {
+            init.push_str(&format!(
+                "  - {{name: i{port}, image: a, command: [wait-for, 'localhost:{port}']}}\n"
+            ));
+            main.push_str(&format!("  - {{name: m{port}, image: a, args: ['--port={port}']}}\n"));
+        }
+        let waits = find(&pod(&init, &main));
+        assert_eq!(waits.len(), 3000);
+        assert!(
+            waits
+                .iter()
+                .all(|wait| wait.opened_by.as_ref().is_some_and(|name| name[1..] == wait.container[1..]))
+        );
     }
 
     #[test]

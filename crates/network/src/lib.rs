@@ -26,5 +26,5 @@ pub mod sockets;
 
 pub use address::Range;
 pub use error::Error;
-pub use network::{AttachRequest, Attachment, CLAIMS_DIR, Network, NetworkConfig, Warning};
+pub use network::{AttachRequest, Attachment, CLAIMS_DIR, Network, NetworkConfig, Warning, host_address};
 pub use ports::{HostPort, Protocol};

@@ -148,6 +148,12 @@ impl Pod {
     }
 }
 
+/// The machine's own address, where packets to the world come from; none without a way out.
+pub fn host_address() -> Option<IpAddr> {
+    let mut route = Socket::open(Family::Route).ok()?;
+    link::way_out(&mut route).ok().flatten()?.source.map(IpAddr::from)
+}
+
 impl Network {
     /// Opens the node's network. The kernel is not changed before the first Pod comes; a range that this node
     /// claimed before a restart of the daemon is taken over.

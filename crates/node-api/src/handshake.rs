@@ -73,15 +73,15 @@ impl Disagreed {
     }
 }
 
-impl From<Refusal> for Disagreed {
+impl From<Refusal> for Box<Disagreed> {
     fn from(refusal: Refusal) -> Self {
-        Self { refusal, headers: HeaderMap::new() }
+        Box::new(Disagreed { refusal, headers: HeaderMap::new() })
     }
 }
 
 /// Agrees on SPDY and on one of `offered`, the client's first wish first. A client that names none speaks version 1, which
 /// has the empty name (`httpstream.Handshake`).
-pub(crate) fn spdy(headers: &HeaderMap, offered: &[&'static str]) -> Result<Agreed, Disagreed> {
+pub(crate) fn spdy(headers: &HeaderMap, offered: &[&'static str]) -> Result<Agreed, Box<Disagreed>> {
     let asked: Vec<&str> = values(headers, &STREAM_PROTOCOL).collect();
     let mut agreed = HeaderMap::new();
     agreed.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -99,19 +99,19 @@ pub(crate) fn spdy(headers: &HeaderMap, offered: &[&'static str]) -> Result<Agre
         for offer in offered {
             headers.append(ACCEPTED_STREAM_PROTOCOLS, HeaderValue::from_static(offer));
         }
-        return Err(Disagreed { refusal: Refusal::forbidden(message), headers });
+        return Err(Box::new(Disagreed { refusal: Refusal::forbidden(message), headers }));
     };
     agreed.insert(STREAM_PROTOCOL, HeaderValue::from_static(protocol));
     Ok(Agreed { protocol, headers: agreed })
 }
 
 /// Agrees on a WebSocket and on one of `offered`; the empty name among them stands for clients that name none.
-pub(crate) fn websocket(headers: &HeaderMap, offered: &[&'static str]) -> Result<Agreed, Disagreed> {
+pub(crate) fn websocket(headers: &HeaderMap, offered: &[&'static str]) -> Result<Agreed, Box<Disagreed>> {
     if values(headers, &SEC_WEBSOCKET_VERSION).next() != Some("13") {
         let mut headers = HeaderMap::new();
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         let refusal = Refusal::bad_request("missing or bad WebSocket Version");
-        return Err(Disagreed { refusal, headers });
+        return Err(Box::new(Disagreed { refusal, headers }));
     }
     let key =
         headers.get(SEC_WEBSOCKET_KEY).ok_or_else(|| Refusal::bad_request("challenge/response error"))?;

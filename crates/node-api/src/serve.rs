@@ -156,7 +156,7 @@ impl NodeApi {
     async fn exec<B>(&self, target: Target, asked: ExecRequest, request: &mut Request<B>) -> Response<Body> {
         let (agreed, protocol) = match exec::agree(request) {
             Ok(agreed) => agreed,
-            Err(refused) => return refused,
+            Err(disagreed) => return disagreed.into_response(),
         };
         let talk = Talk::Exec(asked.command.clone());
         let streams = asked.streams;
@@ -172,7 +172,7 @@ impl NodeApi {
     async fn attach<B>(&self, target: Target, streams: Streams, request: &mut Request<B>) -> Response<Body> {
         let (agreed, protocol) = match exec::agree(request) {
             Ok(agreed) => agreed,
-            Err(refused) => return refused,
+            Err(disagreed) => return disagreed.into_response(),
         };
         let started = match self.shared.streams.attach(target, streams).await {
             Err(refused) => return Refusal::of_stream(&refused).into_response(),
@@ -197,7 +197,7 @@ impl NodeApi {
     fn port_forward<B>(&self, target: Target, query: &Query, request: &mut Request<B>) -> Response<Body> {
         let (agreed, way) = match port_forward::agree(request.headers(), query) {
             Ok(agreed) => agreed,
-            Err(refused) => return refused,
+            Err(disagreed) => return disagreed.into_response(),
         };
         let forwarder = Arc::new(crate::forward::Forwarder::new(self.shared.streams.clone(), target));
         let limits = self.shared.limits.clone();
@@ -233,8 +233,8 @@ impl Shared {
 }
 
 /// What is told to a request that asks for a stream and wants no other protocol.
-fn upgrade_required() -> Response<Body> {
-    Refusal::bad_request("Upgrade request required").into_response()
+fn upgrade_required() -> Refusal {
+    Refusal::bad_request("Upgrade request required")
 }
 
 /// Why a session ended is of interest to whoever looks for it, and of no use to the client any more.

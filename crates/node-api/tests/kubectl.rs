@@ -3,6 +3,8 @@
 //!
 //! Each case runs with every client. Where there is none, it is said on standard error.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::path::PathBuf;

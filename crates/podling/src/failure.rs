@@ -43,8 +43,41 @@ pub(crate) enum Failure {
     #[error("the OCI runtime {name:?} is not installed; `podling doctor` shows those that are")]
     NoSuchRuntime { name: String },
     /// The node could not start.
-    #[error("cannot start a node for this run")]
+    #[error("cannot start a node")]
     Node(#[source] engine::node::NodeError),
+    /// The configuration file of `podling serve` is wrong.
+    #[error("{path} is no configuration of `podling serve`")]
+    Configuration {
+        path: PathBuf,
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// A setting that cannot be meant.
+    #[error("{name} cannot be {text:?}: {why}")]
+    Setting { name: &'static str, text: String, why: String },
+    /// The API cannot listen.
+    #[error("cannot listen on {address}; is another server there? choose another address with --listen")]
+    Listen {
+        address: std::net::SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The objects of the node cannot be opened.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
+    /// Certificates cannot be made or are damaged.
+    #[error(transparent)]
+    Certificates(#[from] api::auth::certificates::CertificateError),
+    /// What must be there before the first client cannot be made.
+    #[error(transparent)]
+    Bootstrap(#[from] api::BootstrapError),
+    /// The node cannot be registered.
+    #[error("cannot register the node {node}")]
+    Register {
+        node: String,
+        #[source]
+        source: client::Error,
+    },
     /// The image store refused.
     #[error(transparent)]
     Image(#[from] crate::image::ImageFailure),

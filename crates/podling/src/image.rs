@@ -1,6 +1,7 @@
 //! `podling image`: one short function for each of its commands. What an image is, the image room knows.
 
 mod details;
+mod sweep;
 mod table;
 
 use std::fs::File;
@@ -8,13 +9,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::image::{BUILTIN_NAME, Images, Loaded, Prune, PullOptions, Reference};
+use ::image::{
+    BUILTIN_NAME, CollectionPolicy, Digest, Images, Loaded, Prune, Pruned, PullOptions, Reference,
+};
 
 use crate::console::{Bars, human, print};
 use crate::exit::Code;
 use crate::failure::{Failure, chain};
 use crate::run::require_root;
-use crate::typed::image::{Engine, ImageImport, ImageInspect, ImagePrune};
+use crate::typed::image::{Engine, ImageImport, ImageInspect, ImagePrune, Layers};
 use crate::typed::{self, ListOutput};
 
 /// Why an image command failed.
@@ -42,6 +45,7 @@ pub(crate) fn perform(asked: typed::Image) -> Result<Code, Failure> {
         typed::Image::Inspect(asked) => inspect(&asked),
         typed::Image::Prune(asked) => prune(&asked),
         typed::Image::ImportFrom(asked) => import(&asked),
+        typed::Image::Sweep => sweep::sweep(),
     }
 }
 
@@ -52,8 +56,17 @@ fn open(image_dir: &Path) -> Result<Images, ImageFailure> {
     Ok(images)
 }
 
+/// The store, for layers that come in the form asked for.
+fn open_for(image_dir: &Path, layers: Layers) -> Result<Images, ImageFailure> {
+    let images = open(image_dir)?;
+    Ok(match layers.form() {
+        Some(form) => images.with_layers(form),
+        None => images,
+    })
+}
+
 fn load(asked: &typed::ImageLoad) -> Result<Code, Failure> {
-    let images = open(&asked.directories.image_dir)?;
+    let images = open_for(&asked.directories.image_dir, asked.layers)?;
     let bars = Bars::new();
     for path in &asked.paths {
         let loaded = images.load(path, &bars).map_err(ImageFailure::from)?;
@@ -82,7 +95,7 @@ fn import(asked: &ImageImport) -> Result<Code, Failure> {
         Engine::Podman => ::image::Engine::Podman,
     };
     let root = asked.root.as_deref().unwrap_or(engine.default_root());
-    let images = open(&asked.directories.image_dir)?;
+    let images = open_for(&asked.directories.image_dir, asked.layers)?;
     let bars = Bars::new();
     let taken = images.take_over(engine, root, &wanted, &bars);
     bars.clear();
@@ -106,14 +119,19 @@ fn inspect(asked: &ImageInspect) -> Result<Code, Failure> {
 /// The built-in image stays: it would only be made again.
 fn prune(asked: &ImagePrune) -> Result<Code, Failure> {
     let images = open(&asked.directories.image_dir)?;
-    let which = match (asked.all, asked.unused_for, asked.until_free) {
-        (true, ..) => Prune::Unused(Duration::ZERO),
-        (_, Some(age), _) => Prune::Unused(age),
-        (_, _, Some(bytes)) => Prune::UntilFree(bytes),
-        _ => Prune::Nameless,
+    let builtin = images.get(BUILTIN_NAME).map_err(ImageFailure::from)?.id;
+    let pruned = match asked.disk {
+        Some(shares) => collect(&images, shares, &builtin, asked.dry_run)?,
+        None => {
+            let which = match (asked.all, asked.unused_for, asked.until_free) {
+                (true, ..) => Prune::Unused(Duration::ZERO),
+                (_, Some(age), _) => Prune::Unused(age),
+                (_, _, Some(bytes)) => Prune::UntilFree(bytes),
+                _ => Prune::Nameless,
+            };
+            images.prune(which, Some(&builtin), asked.dry_run).map_err(ImageFailure::from)?
+        }
     };
-    let builtin = images.get(BUILTIN_NAME).map_err(ImageFailure::from)?;
-    let pruned = images.prune(which, Some(&builtin.id), asked.dry_run).map_err(ImageFailure::from)?;
     let how = if asked.dry_run { "would be removed" } else { "removed" };
     for image in &pruned.images {
         let names = if image.tags.is_empty() { &image.repo_digests } else { &image.tags };
@@ -124,10 +142,32 @@ fn prune(asked: &ImagePrune) -> Result<Code, Failure> {
     Ok(Code::SUCCESS)
 }
 
+/// By the state of the disk; what could not be reached is said.
+fn collect(
+    images: &Images,
+    shares: (u8, u8),
+    spared: &Digest,
+    is_trial: bool,
+) -> Result<Pruned, ImageFailure> {
+    let (high_percent, low_percent) = shares;
+    let policy = CollectionPolicy { high_percent, low_percent, ..CollectionPolicy::default() };
+    let collected = images.collect(&policy, Some(spared), is_trial)?;
+    let pruned = collected.pruned;
+    if pruned.freed_bytes < collected.wanted_bytes {
+        crate::console::print_warning(&format!(
+            "the disk is {} % full, and unused images have only {} of the {} that should become free",
+            collected.used_percent,
+            human::size(pruned.freed_bytes),
+            human::size(collected.wanted_bytes)
+        ));
+    }
+    Ok(pruned)
+}
+
 /// Pulls one after the other: the layers of one image already come in parallel.
 fn pull(asked: &typed::ImagePull) -> Result<Code, Failure> {
     let references = parse_all(&asked.references)?;
-    let images = open(&asked.directories.image_dir)?;
+    let images = open_for(&asked.directories.image_dir, asked.layers)?;
     let bars = Bars::new();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -163,13 +203,14 @@ fn remove(asked: &typed::ImageRemove) -> Result<Code, Failure> {
     let images = Images::open(&asked.directories.image_dir).map_err(ImageFailure::from)?;
     let mut first_refusal = None;
     for name in &asked.references {
-        match images.remove(name) {
-            Ok(removed) => {
+        match images.remove_to_trash(name) {
+            Ok((removed, trash)) => {
+                sweep::hand_over(trash, removed.freed_bytes);
                 for name in &removed.untagged {
                     print(format_args!("{name}: removed\n"))?;
                 }
                 if let Some(id) = removed.deleted {
-                    print(format_args!("{id}: deleted, {} free\n", human::size(removed.freed_bytes)))?;
+                    print(format_args!("{id}: deleted, {} given back\n", human::size(removed.freed_bytes)))?;
                 }
             }
             Err(refusal) if first_refusal.is_none() => first_refusal = Some(refusal),

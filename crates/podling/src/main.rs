@@ -12,6 +12,7 @@ mod failure;
 mod image;
 mod journal;
 mod run;
+mod serve;
 mod typed;
 mod version;
 
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     set_up_tracing();
     let result = match command {
         Command::Run(asked) => run::perform(asked, clock),
+        Command::Serve(asked) => serve::perform(asked),
         Command::Check(asked) => check::perform(&asked),
         Command::Image(asked) => image::perform(asked),
         Command::Journal(asked) => journal::perform(&asked),

@@ -72,10 +72,14 @@ fn run(asked: typed::Run, clock: Clock) -> Result<Code, Failure> {
             data_dir: place.record.data_dir.clone(),
             run_dir: place.record.run_dir.clone(),
             image_dir: place.record.image_dir.clone(),
+            layer_form: asked.layers.form(),
+            // The images of this machine are not one run's to remove.
+            image_collection: None,
             seccomp_dir: asked.directories.data_dir.join("seccomp"),
             oci_runtime,
             keep_journals: kept.is_some(),
             publish: asked.publish.clone(),
+            pod_range: None,
         };
         let result = foreground(&asked, clock, input, config).await;
         let mut failures = kept.as_mut().map_or_else(Vec::new, |file| keep_journals(&place, file));
@@ -156,7 +160,7 @@ fn conclude(
 }
 
 /// The runtime: this thread prints, and may be held up by whoever reads; the engine has threads of its own.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("podling")
@@ -178,7 +182,7 @@ pub(crate) fn require_root(command: &'static str) -> Result<(), Failure> {
 }
 
 /// An OCI runtime by path, or by name in PATH.
-fn find_runtime(name: &Path) -> Result<PathBuf, Failure> {
+pub(crate) fn find_runtime(name: &Path) -> Result<PathBuf, Failure> {
     let missing = || Failure::NoSuchRuntime { name: name.display().to_string() };
     find_program(name).ok_or_else(missing)
 }

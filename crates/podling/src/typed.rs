@@ -5,6 +5,7 @@ pub(crate) mod image;
 mod publish;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,6 +14,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use engine::node::Publish;
 
 use crate::exit;
+
+/// `90s`, `5m`, `1h30m`, also in a configuration file.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration::parse(text)
+}
 
 /// Kubernetes Pods on one Linux machine, from one binary.
 #[derive(Debug, Parser)]
@@ -27,6 +33,8 @@ struct Typed {
 pub(crate) enum Command {
     /// Run the Pods of a manifest in the foreground: logs, exit code, clean-up
     Run(Run),
+    /// Be a node that kubectl talks to: Pods, their logs and streams, and the objects around them
+    Serve(Serve),
     /// Say what of a manifest can never work or rarely ends well, before anything starts
     Check(Check),
     /// Load, pull, list, remove and save images
@@ -81,7 +89,60 @@ pub(crate) struct Run {
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub(crate) output: RunOutput,
     #[command(flatten)]
+    pub(crate) layers: image::Layers,
+    #[command(flatten)]
     pub(crate) directories: Directories,
+}
+
+/// `podling serve`. What is not given here comes from the configuration file, and then from the defaults.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Serve {
+    /// A configuration file in TOML: the same names as these flags
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where the API listens [default: 127.0.0.1:6443]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// What outlives a reboot: objects, keys, kubeconfig, volumes, logs [default: /var/lib/podling]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// What a reboot clears: sockets, secrets; should be a tmpfs [default: /run/podling]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run_dir: Option<PathBuf>,
+    /// Images, shared by all runs and nodes of the machine [default: /var/lib/podling/images]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) image_dir: Option<PathBuf>,
+    /// Addresses of Pods [default: a /24 that is free on this machine]
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) pod_cidr: Option<String>,
+    /// Addresses of Services [default: 10.96.0.0/16]
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) service_cidr: Option<String>,
+    /// Name of the Node object [default: the machine's host name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node_name: Option<String>,
+    /// A label of the Node object; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// One more name or address in the server's certificate; may be repeated
+    #[arg(long = "tls-name", value_name = "NAME")]
+    pub(crate) tls_names: Vec<String>,
+    /// How long an event is kept [default: 24h]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) event_ttl: Option<Duration>,
+    /// Have this OCI runtime (crun, runc, or a path) create the containers instead of podling itself
+    #[arg(long, value_name = "NAME")]
+    pub(crate) runtime: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) layers: image::Layers,
+}
+
+/// `KEY=VALUE`.
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as KEY=VALUE")?;
+    model::names::qualified_name(key).map_err(|why| why.to_string())?;
+    model::names::label_value(value).map_err(|why| why.to_string())?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// What `podling run --until` waits for.
@@ -145,6 +206,9 @@ pub(crate) enum Image {
     Prune(image::ImagePrune),
     /// Take over the images that Docker, containerd or Podman has on this machine, without a download
     ImportFrom(image::ImageImport),
+    /// Give back the space of a removed image, whose trash is standard input; a removal leaves it to this
+    #[command(hide = true)]
+    Sweep,
 }
 
 /// `podling image load`.
@@ -153,6 +217,8 @@ pub(crate) struct ImageLoad {
     /// Archives (plain, gzip or zstd) or OCI layout folders
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) layers: image::Layers,
     #[command(flatten)]
     pub(crate) directories: Directories,
 }
@@ -163,6 +229,8 @@ pub(crate) struct ImagePull {
     /// Images by tag or digest, such as nginx:1.27
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) references: Vec<String>,
+    #[command(flatten)]
+    pub(crate) layers: image::Layers,
     #[command(flatten)]
     pub(crate) directories: Directories,
 }

@@ -37,6 +37,26 @@ mod tests {
         }
     }
 
+    /// Runs the embedded toolbox under a name.
+    fn toolbox_as(name: &str) -> Option<i32> {
+        use std::os::unix::fs::PermissionsExt;
+        use std::os::unix::process::CommandExt;
+        let path =
+            std::env::temp_dir().join(format!("toolbox-{}-{}", std::process::id(), name.replace('/', "-")));
+        std::fs::write(&path, TOOLBOX).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let output = std::process::Command::new(&path).arg0(name).arg("nothing").output().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        output.status.code()
+    }
+
+    #[test]
+    fn the_embedded_toolbox_answers_true_before_anything_else_and_only_that() {
+        for (name, code) in [("true", 0), ("/bin/true", 0), ("/bin/false", 1), ("untrue", 2), ("rue", 2)] {
+            assert_eq!(toolbox_as(name), Some(code), "{name:?}");
+        }
+    }
+
     #[test]
     fn pause_is_tiny() {
         assert!(PAUSE.len() < 8 << 10, "{} bytes", PAUSE.len());

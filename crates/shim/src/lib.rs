@@ -5,6 +5,7 @@
 //! exit on disk before it tells anyone. It knows no Kubernetes and parses no JSON: the daemon turns an OCI
 //! runtime spec into a list of operations ([`plan`]) and the shim executes that list.
 
+pub mod commands;
 mod execute;
 pub mod exits;
 pub mod frame;

@@ -18,10 +18,14 @@ use crate::plan::{ContainerPlan, ExternalPlan, ProcessPlan, SandboxPlan};
 /// up to its own: a daemon that is older or newer than a running shim goes on with the lower of the two.
 ///
 /// 2 has Attach, Await and SignalOnce, answers the repeated key of an exec, and a Kill of an exec ends its whole session.
-pub const VERSION: u32 = 2;
+/// 3 has OpenExecServer.
+pub const VERSION: u32 = 3;
 
 /// The first version that has [`Request::Attach`], [`Request::Await`] and [`Request::SignalOnce`].
 pub const ATTACH_VERSION: u32 = 2;
+
+/// The first version that has [`Request::OpenExecServer`].
+pub const EXEC_SERVER_VERSION: u32 = 3;
 
 /// What the daemon sends: a request and the id that its reply repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,6 +133,16 @@ pub enum Request {
         key: String,
         /// Which.
         signal: i32,
+    },
+    /// Make a process that runs commands in a container for whoever has the other end of the socket that travels beside
+    /// this (see [`crate::commands`]). Answered as an exec; nothing is told of its end but the end of the socket.
+    OpenExecServer {
+        /// The container's key.
+        container: String,
+        /// The server's own key.
+        key: String,
+        /// What every command is but for its arguments.
+        process: Box<ProcessPlan>,
     },
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::error::ListError;
@@ -39,21 +40,25 @@ pub struct List {
 
 /// The memory and its lock.
 #[derive(Debug)]
-pub(crate) struct Shared(RwLock<Memory>);
+pub(crate) struct Shared {
+    memory: RwLock<Memory>,
+    /// Whether acknowledged writes are not on the medium yet; for who looks from outside.
+    pub(crate) unsynced: AtomicBool,
+}
 
 impl Shared {
     pub(crate) fn new(memory: Memory) -> Self {
-        Self(RwLock::new(memory))
+        Self { memory: RwLock::new(memory), unsynced: AtomicBool::new(false) }
     }
 
     /// A panic elsewhere cannot leave the memory half changed in a way that matters: the writer is the only one to change
     /// objects, and its end closes the store.
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Memory> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.memory.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Memory> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.memory.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

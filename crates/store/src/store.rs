@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -59,6 +60,8 @@ pub struct Statistics {
     pub history_bytes: usize,
     /// How many watchers.
     pub watchers: usize,
+    /// Whether acknowledged relaxed writes are not on the medium yet.
+    pub unsynced: bool,
     /// The revision of the latest change.
     pub revision: Revision,
     /// The revision up to which every watcher has been told everything.
@@ -220,6 +223,7 @@ impl Store {
             history_events: memory.history.len(),
             history_bytes: memory.history.bytes(),
             watchers: memory.watches.len(),
+            unsynced: self.shared.unsynced.load(Ordering::Relaxed),
             revision: memory.revision(),
             watched: memory.watches.reached(memory.revision()),
             compacted: memory.history.compacted(),

@@ -11,6 +11,7 @@
 //! The thread runs a tokio runtime of its own, for its timer, so a store can be used from any runtime or none.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -30,6 +31,7 @@ const BLOCK_REVISIONS: u64 = 1000;
 const BATCH_REQUESTS: usize = 256;
 
 type Answer = oneshot::Sender<Result<Committed, Error>>;
+type CloseAnswer = oneshot::Sender<Result<(), Error>>;
 
 /// What the writer is asked.
 #[derive(Debug)]
@@ -37,7 +39,7 @@ pub(crate) enum Request {
     /// All of it or nothing.
     Transaction { operations: Vec<Operation>, durability: Durability, answer: Answer },
     /// To end, after everything that was asked before.
-    Close { answer: oneshot::Sender<Result<(), Error>> },
+    Close { answer: CloseAnswer },
 }
 
 /// The writer's state.
@@ -71,8 +73,22 @@ impl Drop for CloseOnDrop {
 
 impl Writer {
     /// Runs until it is told to close or nobody can ask any more.
-    pub(crate) async fn run(mut self) {
-        let _close = CloseOnDrop(self.shared.clone());
+    pub(crate) async fn run(self) {
+        let close = CloseOnDrop(self.shared.clone());
+        let (answer, result) = self.serve_all().await;
+        // Whoever is told that the store is closed finds the directory free and the watchers told.
+        drop(close);
+        match (answer, result) {
+            (Some(answer), result) => drop(answer.send(result)),
+            (None, Err(error)) => {
+                tracing::warn!(%error, "the store was not closed cleanly; nothing that was acknowledged is lost");
+            }
+            (None, Ok(())) => {}
+        }
+    }
+
+    /// Serves to the end, and lets go of everything.
+    async fn serve_all(mut self) -> (Option<CloseAnswer>, Result<(), Error>) {
         let mut sync_at = None;
         let mut waiting = Vec::with_capacity(BATCH_REQUESTS);
         loop {
@@ -91,10 +107,10 @@ impl Writer {
                 }
             };
             if received == 0 {
-                return self.close(None);
+                return (None, self.close());
             }
             if let Some(answer) = self.serve(&mut waiting) {
-                return self.close(Some(answer));
+                return (Some(answer), self.close());
             }
             self.maintain();
             sync_at = match (self.database.is_unsynced(), sync_at) {
@@ -106,7 +122,7 @@ impl Writer {
     }
 
     /// Serves a batch; the answer to whoever asked to close, when someone did.
-    fn serve(&mut self, waiting: &mut Vec<Request>) -> Option<oneshot::Sender<Result<(), Error>>> {
+    fn serve(&mut self, waiting: &mut Vec<Request>) -> Option<CloseAnswer> {
         let (mut relaxed, mut rest, mut close) = (Vec::new(), Vec::new(), None);
         for request in waiting.drain(..) {
             match request {
@@ -165,6 +181,7 @@ impl Writer {
         }
         self.given = plan.revision;
         self.database.write(&plan.after, durability).map_err(|error| self.failure(error))?;
+        self.shared.unsynced.store(self.database.is_unsynced(), Ordering::Relaxed);
         let woken = {
             let mut memory = self.shared.write();
             memory.publish(plan.events);
@@ -195,6 +212,7 @@ impl Writer {
         if let Err(error) = self.database.sync() {
             self.fail(&format!("fsync: {error}"));
         }
+        self.shared.unsynced.store(self.database.is_unsynced(), Ordering::Relaxed);
     }
 
     fn maintain(&mut self) {
@@ -215,11 +233,11 @@ impl Writer {
         }
     }
 
-    fn close(mut self, answer: Option<oneshot::Sender<Result<(), Error>>>) {
+    fn close(mut self) -> Result<(), Error> {
         // Whatever is asked from now on finds the channel closed; what was asked before has been served.
         self.requests.close();
         let file = self.database.file().to_owned();
-        let result = match self.failed.take() {
+        match self.failed.take() {
             Some(reason) => Err(Error::Failed { file, reason }),
             None => self.database.close(self.given).map_err(|error| match error {
                 WriteError::NoSpace => Error::NoSpace { file },
@@ -227,16 +245,6 @@ impl Writer {
                     Error::Write { file, source: Arc::new(source) }
                 }
             }),
-        };
-        match answer {
-            Some(answer) => {
-                let _ = answer.send(result);
-            }
-            None => {
-                if let Err(error) = result {
-                    tracing::warn!(%error, "the store was not closed cleanly; nothing that was acknowledged is lost");
-                }
-            }
         }
     }
 }

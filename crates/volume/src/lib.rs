@@ -20,7 +20,8 @@ mod tree;
 
 use std::path::{Path, PathBuf};
 
-use model::pod::{KeyedObject, Medium, ObjectKind, PodSpec, Volume, VolumeSource};
+use model::pod::{Container, KeyedObject, Medium, ObjectKind, PodSpec, Volume, VolumeSource};
+use serde::{Deserialize, Serialize};
 
 pub use host_path::HostPathError;
 
@@ -38,8 +39,8 @@ pub struct Context<'a> {
     pub objects: &'a dyn Fn(ObjectKind, &str) -> Option<KeyedObject>,
 }
 
-/// A volume that containers can be given.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A volume that containers can be given. Serialisable, for a daemon that starts again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Prepared {
     /// A directory of the Pod's.
     Directory {
@@ -159,12 +160,17 @@ impl VolumeError {
     }
 }
 
-/// The volumes that some container mounts. The others are not prepared, so that a volume mounted nowhere is
-/// no error, whatever it names (the kubelet does the same).
+/// The volumes that some container mounts, of whatever role. The others are not prepared, so that a volume mounted
+/// nowhere is no error, whatever it names (the kubelet does the same); one in memory is, because it can be mounted with
+/// the sandbox only, and an ephemeral container may come that mounts it.
 pub fn needed(spec: &PodSpec) -> impl Iterator<Item = &Volume> {
-    spec.volumes.iter().filter(|volume| {
-        spec.all_containers()
-            .any(|container| container.volume_mounts.iter().any(|mount| mount.name == volume.name))
+    let mounts = |container: &Container, volume: &Volume| {
+        container.volume_mounts.iter().any(|mount| mount.name == volume.name)
+    };
+    spec.volumes.iter().filter(move |volume| {
+        matches!(volume.source, VolumeSource::EmptyDir { medium: Medium::Memory, .. })
+            || spec.all_containers().any(|container| mounts(container, volume))
+            || spec.ephemeral_containers.iter().any(|ephemeral| mounts(&ephemeral.container, volume))
     })
 }
 

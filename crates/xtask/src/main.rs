@@ -7,6 +7,7 @@ mod command;
 mod deny;
 mod failure;
 mod images;
+mod kubectl;
 mod schema;
 mod setup;
 mod test;
@@ -40,6 +41,8 @@ enum Task {
     Tidy,
     /// Make image archives (busybox, nginx, redis, haproxy, postgres) from Debian packages.
     Images(images::Arguments),
+    /// Unpack Debian's kubectl, for the end-to-end tests.
+    Kubectl,
     /// Write the table of manifest fields, crates/model/src/fields.rs.
     Schema {
         /// Only say whether it is current.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(),
         Task::Tidy => tidy::run(),
         Task::Images(arguments) => images::run(&arguments),
+        Task::Kubectl => kubectl::run(),
         Task::Schema { check } => {
             let mode = if check { schema::Mode::Check } else { schema::Mode::Write };
             schema::run(&workspace::root(), mode).map_err(failure::Failure::new)

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::failure::{Failure, Result};
-use crate::{command, deny, images, schema, setup, tidy, workspace};
+use crate::{command, deny, images, kubectl, schema, setup, tidy, workspace};
 
 /// Arguments of the task.
 #[derive(clap::Args)]
@@ -36,6 +36,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     }
     if setup::is_root() {
         report.step("images", || images::run(&images::Arguments::default()));
+        report.step("kubectl", kubectl::run);
     }
     // The end-to-end tests drive the built program.
     report.step("build", || command::run(&mut cargo(["build", "--package", "podling"])));

@@ -7,7 +7,7 @@ use std::fmt;
 use serde_json::Value;
 
 /// One condition on one field.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Term {
     /// The field, such as `status.phase`.
     pub field: String,
@@ -57,6 +57,8 @@ impl FieldSelector {
             };
             terms.push(Term { field: field.to_owned(), value: unescape(value)?, wants_equal });
         }
+        // By what they say and not by how it is written: `=` and `==` are one.
+        terms.sort_unstable();
         Ok(Self { terms })
     }
 

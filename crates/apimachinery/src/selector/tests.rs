@@ -172,6 +172,13 @@ fn field_selectors_select() {
 }
 
 #[test]
+fn field_selectors_that_say_the_same_are_the_same() {
+    let selector = FieldSelector::parse("a==z,a=b").expect("a selector");
+    assert_eq!(FieldSelector::parse("a=b,a=z"), Ok(selector.clone()));
+    assert_eq!(FieldSelector::parse(&selector.to_string()), Ok(selector));
+}
+
+#[test]
 fn field_selectors_are_refused_in_kubernetes_words() {
     let table = [
         ("a", "invalid selector: 'a'; can't understand 'a'"),

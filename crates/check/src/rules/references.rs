@@ -1,4 +1,7 @@
 //! ConfigMaps, Secrets and keys of them that stand in none of the files.
+//!
+//! An object that the files do not bring is an advice: they may be meant for a cluster that has it. A key that an object
+//! lacks which they do bring is an error, there as here.
 
 use model::manifest::nearest;
 use model::pod::{EnvValue, KeyedObject, ObjectKind, SubPath, VolumeSource};
@@ -101,7 +104,10 @@ fn volumes(subject: &Subject<'_>) -> Vec<Draft> {
 
 fn no_object(subject: &Subject<'_>, kind: ObjectKind, name: &str, path: String) -> Draft {
     let namespace = &subject.pod.meta.namespace;
-    let message = format!("{kind} {name:?} stands in none of the files, and `podling run` has no others");
+    // A cluster or a node may have it, so nothing is wrong with the manifest.
+    let message = format!(
+        "{kind} {name:?} stands in none of the files: a cluster may have it, `podling run` of these files ends without it"
+    );
     let elsewhere = subject.objects.iter().find(|object| object.kind == kind && object.meta.name == name);
     let names = subject
         .objects
@@ -116,7 +122,7 @@ fn no_object(subject: &Subject<'_>, kind: ObjectKind, name: &str, path: String) 
         (None, Some(nearest)) => format!("did you mean {nearest:?}?"),
         (None, None) => format!("add the {kind} to the file or name its file too, or write `optional: true`"),
     };
-    Draft::new(Severity::Error, "no-such-object", path, message).hint(hint)
+    Draft::new(Severity::Advice, "no-such-object", path, message).hint(hint)
 }
 
 fn no_key(severity: Severity, object: &KeyedObject, key: &str, path: String) -> Draft {

@@ -29,10 +29,12 @@ fn declared(subject: &Subject<'_>, members: &[Member<'_>]) -> Vec<Draft> {
             found.push(draft.hint("mount it under volumeMounts of a container, or leave it out"));
         } else if let VolumeSource::Unsupported { kind } = &volume.source {
             let field = kind.split(' ').next().unwrap_or(kind);
-            let message =
-                format!("podling has no {kind} volumes yet: containers that mount `{name}` cannot start");
+            // Right for Kubernetes, so no error of the manifest; what can never be is refused by its reader.
+            let message = format!(
+                "podling cannot make {kind} volumes yet, Kubernetes can: here containers that mount `{name}` do not start"
+            );
             let path = format!("spec.volumes[{index}].{field}");
-            let draft = Draft::new(Severity::Error, "volume-not-supported", path, message);
+            let draft = Draft::new(Severity::Advice, "volume-not-supported", path, message);
             found.push(draft.hint("for a try, use an emptyDir or hostPath volume"));
         }
     }

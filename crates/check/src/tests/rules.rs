@@ -183,12 +183,12 @@ fn objects_and_keys_that_are_not_there() {
         )
     };
     for (spec, expected) in [
-        (env("configMapKeyRef: {name: setings, key: mode}"), ("no-such-object", ERROR, 9)),
-        (env("configMapKeyRef: {name: elsewhere, key: mode}"), ("no-such-object", ERROR, 9)),
+        (env("configMapKeyRef: {name: setings, key: mode}"), ("no-such-object", ADVICE, 9)),
+        (env("configMapKeyRef: {name: elsewhere, key: mode}"), ("no-such-object", ADVICE, 9)),
         (env("configMapKeyRef: {name: settings, key: mod}"), ("no-such-key", ERROR, 9)),
-        (env("secretKeyRef: {name: settings, key: mode}"), ("no-such-object", ERROR, 9)),
-        (from("secretRef: {name: logins}"), ("no-such-object", ERROR, 9)),
-        (volume("configMap: {name: other}", ""), ("no-such-object", ERROR, 9)),
+        (env("secretKeyRef: {name: settings, key: mode}"), ("no-such-object", ADVICE, 9)),
+        (from("secretRef: {name: logins}"), ("no-such-object", ADVICE, 9)),
+        (volume("configMap: {name: other}", ""), ("no-such-object", ADVICE, 9)),
         (
             volume("secret: {secretName: login, items: [{key: passwd, path: x}]}", ""),
             ("no-such-key", ERROR, 9),
@@ -246,7 +246,7 @@ fn volumes_that_nobody_mounts_or_that_cannot_be() {
     );
     fires(
         &one("{name: v, mountPath: /a}", "- {name: v, persistentVolumeClaim: {claimName: c}}"),
-        &[("volume-not-supported", ERROR, 6)],
+        &[("volume-not-supported", ADVICE, 6)],
     );
     all_are_silent(&[
         &one("{name: v, mountPath: /a}, {name: v, mountPath: /a/b, subPath: x}", v),

@@ -170,7 +170,7 @@ impl Connection {
     deprecated,
     reason = "`new` is unsound only for types whose descriptor changes hands; OwnedFd's does not"
 )]
-fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(super) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(descriptor)
 }
 

@@ -6,6 +6,7 @@
 //! ```
 
 mod connection;
+mod exec_server;
 mod programs;
 mod spawn;
 
@@ -16,7 +17,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use linux::cgroup::Limits;
 use rustix::pipe::{PipeFlags, pipe_with};
-use shim::protocol::{ATTACH_VERSION, Reply, Request, SandboxState, State, VERSION};
+use shim::protocol::{ATTACH_VERSION, EXEC_SERVER_VERSION, Reply, Request, SandboxState, State, VERSION};
 use tokio::sync::mpsc;
 
 use crate::capabilities;
@@ -28,6 +29,7 @@ use crate::{
 };
 use connection::Connection;
 
+pub use exec_server::{ExecServer, Ran};
 pub use shim::protocol::ContainerState;
 
 /// The filters of this process: compiled once, whatever number of Pods uses them.
@@ -227,6 +229,28 @@ impl Shim {
             (None, _) => ours,
         };
         Ok(Exec { pid, streams })
+    }
+
+    /// Makes a process that runs commands in a running container, each as an exec with the same `process` but other
+    /// arguments. Only for a filter that lets it start programs and speak to its socket, as the default one does.
+    pub async fn open_exec_server(
+        &self,
+        container: Key,
+        key: Key,
+        process: &oci_spec::runtime::Process,
+    ) -> Result<ExecServer, Error> {
+        self.need(EXEC_SERVER_VERSION, "run repeated commands")?;
+        let failed = |source| Error::Shim {
+            attempt: "make a socket for",
+            pod_dir: self.connection.pod_dir().to_owned(),
+            source,
+        };
+        let process = plan::exec(process, None, available_capabilities())
+            .map_err(|reason| Error::Spec { key: key.clone(), reason })?;
+        let (ours, theirs) = ExecServer::socket().map_err(failed)?;
+        let call = Request::OpenExecServer { container, key, process: Box::new(process) };
+        self.connection.ask(call, vec![theirs]).await?;
+        ExecServer::open(ours, self.connection.pod_dir()).map_err(failed)
     }
 
     /// Joins the first process of a running container. What it wrote before is not repeated.

@@ -9,6 +9,7 @@ mod policies;
 mod pulling;
 mod registry;
 mod removal;
+mod sharing;
 
 use e2e::{Finished, Podling, Value, pod};
 

@@ -22,6 +22,7 @@ pub(super) async fn forget(context: &Arc<PodContext>, container: &str, attempt: 
     remove_tree(&directories.layer(container, earlier));
     remove_tree(&directories.staging(container, earlier));
     remove_file(&directories.termination_log(container, earlier));
+    remove_file(&directories.container_record(container, earlier));
     if let Some(old) = attempt.checked_sub(LOGS_KEPT) {
         remove_logs(&directories.log(container, old));
     }

@@ -1,5 +1,6 @@
 //! Carries out what was decided: one file per kind of action. Nothing here chooses.
 
+mod command;
 mod container_spec;
 mod earlier;
 mod handler;
@@ -11,7 +12,9 @@ mod start;
 mod stop;
 mod volumes;
 
+pub(crate) use self::handler::HOOK_KEY;
 pub(crate) use self::pull::Ahead;
+pub(crate) use self::start::container_id;
 
 use std::sync::Arc;
 
@@ -47,6 +50,12 @@ pub(crate) async fn perform(context: &Arc<PodContext>, action: &Action) -> Perfo
         Action::RemoveSandbox { .. } => stop::remove_sandbox(context).await,
         Action::RemoveVolumes => volumes::remove(context).await,
     }
+}
+
+/// Brings files of ConfigMaps and Secrets up to date, without making the Pod's task wait.
+pub(crate) fn refresh_volumes(context: &Arc<PodContext>) {
+    let context = Arc::clone(context);
+    tokio::task::spawn_blocking(move || volumes::refresh(&context));
 }
 
 /// Done, with nothing more to tell.

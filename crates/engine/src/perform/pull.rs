@@ -8,8 +8,8 @@ pub(crate) use self::ahead::Ahead;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use image::{Image, Images, PullError, PullReason, Reference};
-use lifecycle::{Action, Done, Event, Failure, Reason};
+use image::{Image, Images, Reference};
+use lifecycle::{Action, Done, Failure, Reason};
 use model::pod::ImagePullPolicy;
 
 use super::{Performed, chain, failed, stuck};
@@ -68,38 +68,45 @@ async fn obtain(context: &Arc<PodContext>, action: &Action, name: &str) -> Resul
         context.report_event(warning);
     }
     match images.pull(&reference, &options, progress).await {
-        Ok(image) => Ok((image, true)),
-        Err(error) => match already_here(images, &reference, &error) {
-            Some(image) => {
-                context.report_event(unreachable_registry(name, wanted));
-                Ok((image, false))
-            }
-            None => Err(failed(Reason::ErrImagePull, chain(&error))),
-        },
+        Ok(image) => {
+            make_room(context);
+            Ok((image, true))
+        }
+        Err(error) => {
+            // With another policy it would have been found before.
+            let advice = if is_here(images, &reference) { USE_WHAT_IS_HERE } else { "" };
+            Err(failed(Reason::ErrImagePull, format!("{}{advice}", chain(&error))))
+        }
     }
 }
 
-/// The image as it is on this machine, when its registry cannot be reached. A kubelet would wait for the registry
-/// (`imagePullPolicy: Always`, the default for `:latest`); but an image that was loaded from an archive has none,
-/// and one machine that lost its network has nowhere else to run. It is never done without a word.
-fn already_here(images: &Images, reference: &Reference, error: &PullError) -> Option<Image> {
-    if error.reason() != PullReason::Unreachable {
-        return None;
-    }
-    images.find(reference).ok().flatten()
+/// A pull is what fills a disk: so this is when it is looked at. Nobody waits for what comes of it.
+fn make_room(context: &PodContext) {
+    let Some(policy) = context.node.config.image_collection else { return };
+    let images = context.node.images.clone();
+    tokio::task::spawn_blocking(move || {
+        let builtin = images.find_builtin(&crate::TOOLBOX).ok().flatten().map(|image| image.id);
+        match images.collect(&policy, builtin.as_ref(), false) {
+            Ok(collected) if collected.pruned.freed_bytes < collected.wanted_bytes => tracing::warn!(
+                used_percent = collected.used_percent,
+                wanted_bytes = collected.wanted_bytes,
+                freed_bytes = collected.pruned.freed_bytes,
+                "the disk of the images fills, and unused images are not what fills it"
+            ),
+            Ok(collected) => tracing::debug!(?collected, "looked whether images have to make room"),
+            Err(error) => tracing::warn!(error = chain(&error), "images cannot make room"),
+        }
+    });
 }
 
-fn unreachable_registry(container: &str, image: &str) -> Event {
-    Event {
-        warning: true,
-        reason: "RegistryUnreachable",
-        message: format!(
-            "the registry of image \"{image}\" cannot be reached, so the one on this machine is used although \
-             imagePullPolicy is Always; a kubelet would wait for the registry: set imagePullPolicy: IfNotPresent, \
-             or give a tag other than latest"
-        ),
-        container: Some(container.to_owned()),
-    }
+/// What a kubelet does not say: an image that is on the machine is of no use to `imagePullPolicy: Always`, which is the
+/// default of `latest`, when its registry does not answer for it (`EnsureImageExists` in the kubelet's image_manager.go).
+/// Images that were loaded from an archive often have no registry at all.
+const USE_WHAT_IS_HERE: &str = "; an image of this name is on this machine, but imagePullPolicy is Always: set \
+     imagePullPolicy: IfNotPresent to use it";
+
+fn is_here(images: &Images, reference: &Reference) -> bool {
+    matches!(images.find(reference), Ok(Some(_)))
 }
 
 /// The built-in image, made at its first use.

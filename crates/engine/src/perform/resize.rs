@@ -64,11 +64,15 @@ async fn apply(
             Some(difference) => Err(refused(format!("cannot resize {what}: {difference}"))),
         },
         Resized::MemoryInUse { bytes } => {
-            let limit = resources.limits.get("memory").map_or_else(String::new, Quantity::canonical);
-            let usage = Quantity::from_nanos(i128::from(bytes) * 1_000_000_000);
+            // The kubelet's words.
+            let limit_bytes = resources.limits.get("memory").map_or(0, Quantity::value);
+            let what = match what.strip_prefix("container ") {
+                Some(name) => format!("container {name:?}"),
+                None => "pod".to_owned(),
+            };
             Err(refused(format!(
-                "attempting to set {what} memory limit ({limit}) below current usage ({})",
-                usage.canonical()
+                "cannot decrease memory limits: attempting to set {what} memory limit ({limit_bytes}) below current \
+                 usage ({bytes})"
             )))
         }
     }

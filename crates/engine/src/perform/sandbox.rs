@@ -10,7 +10,7 @@ use volume::Prepared;
 
 use super::{Performed, chain, failed, performed, stuck, volumes};
 use crate::clock;
-use crate::pod::{Change, PodContext};
+use crate::pod::{Change, PodContext, SandboxRecord, StandingSandbox};
 use crate::spec::resources;
 
 /// Size of the Pod's /dev/shm, as container engines have it.
@@ -18,18 +18,18 @@ const SHM_SIZE_BYTES: u64 = 64 * 1024 * 1024;
 
 pub(super) async fn create(context: &Arc<PodContext>, attempt: u32) -> Performed {
     match create_and_attach(context, attempt).await {
-        Ok(pod_ips) => {
-            let host_ips = vec![context.node.network.host_ip()];
+        Ok(StandingSandbox { pod_ips, host_ips, .. }) => {
             performed(Change::SandboxReady { attempt, pod_ips, host_ips })
         }
         Err(failure) => (Err(failure), Change::SandboxDead { attempt }),
     }
 }
 
-async fn create_and_attach(context: &Arc<PodContext>, attempt: u32) -> Result<Vec<String>, Failure> {
+async fn create_and_attach(context: &Arc<PodContext>, attempt: u32) -> Result<StandingSandbox, Failure> {
     let pod = context.pod();
     let refused = |error: &dyn std::error::Error| failed(Reason::FailedCreatePodSandBox, chain(error));
     let begun = clock::now().boot_nanos;
+    record(context, attempt, None)?;
     let shim = async {
         let shim = context.shim().await.map_err(|error| refused(&error))?;
         context.report_step("shim", begun);
@@ -48,17 +48,26 @@ async fn create_and_attach(context: &Arc<PodContext>, attempt: u32) -> Result<Ve
         Ok(())
     };
     let network = async {
-        let pod_ips = attach(context, &pod, netns).await?;
+        let standing = attach(context, &pod, netns).await?;
         let name = crate::names::of(&pod).map_err(|error| refused(&error))?;
-        crate::names::write(context, &pod, &name, &pod_ips).map_err(|error| refused(&error))?;
+        crate::names::write(context, &pod, &name, &standing.pod_ips).map_err(|error| refused(&error))?;
         context.report_step("network", begun);
-        Ok(pod_ips)
+        Ok(standing)
     };
-    let (pod_ips, stands) = tokio::join!(network, pause);
+    let (standing, stands) = tokio::join!(network, pause);
     stands?;
-    let pod_ips = pod_ips?;
-    context.prepared().pod_ips.clone_from(&pod_ips);
-    Ok(pod_ips)
+    let standing = standing?;
+    record(context, attempt, Some(standing.clone()))?;
+    context.prepared().pod_ips.clone_from(&standing.pod_ips);
+    Ok(standing)
+}
+
+/// Writes down how far a sandbox came. One that a daemon left half-made is taken away by its successor.
+fn record(context: &PodContext, attempt: u32, standing: Option<StandingSandbox>) -> Result<(), Failure> {
+    let saved = context.directories.save_sandbox(&SandboxRecord::new(attempt, standing));
+    saved.map_err(|error| {
+        failed(Reason::FailedCreatePodSandBox, format!("cannot write down the sandbox: {error}"))
+    })
 }
 
 /// A network namespace of the Pod's own, unless it uses the machine's.
@@ -77,15 +86,19 @@ async fn attach(
     context: &PodContext,
     pod: &Pod,
     netns: Option<Arc<OwnedFd>>,
-) -> Result<Vec<String>, Failure> {
-    let Some(netns) = netns else { return Ok(vec![context.node.network.host_ip()]) };
+) -> Result<StandingSandbox, Failure> {
+    let host_ips = || vec![context.node.network.host_ip()];
+    let Some(netns) = netns else {
+        return Ok(StandingSandbox { pod_ips: host_ips(), host_ips: host_ips(), attachment: None });
+    };
     let refused = |error: &dyn std::error::Error| failed(Reason::FailedCreatePodSandBox, chain(error));
     let attachment = context.node.network.attach(pod, netns).await.map_err(|error| refused(&error))?;
     for warning in &attachment.warnings {
         let (reason, message) = ("NetworkDegraded", warning.to_string());
         context.report_event(Event { warning: true, reason, message, container: None });
     }
-    Ok(attachment.addresses.iter().map(ToString::to_string).collect())
+    let pod_ips = attachment.addresses.iter().map(ToString::to_string).collect();
+    Ok(StandingSandbox { pod_ips, host_ips: host_ips(), attachment: Some(attachment) })
 }
 
 fn sandbox_spec(

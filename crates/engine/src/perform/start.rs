@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use container::{ContainerRequest, Key, LogConfig, Rootfs, RuntimeHandler, StartErrorKind};
+use container::{ContainerRequest, Key, LogConfig, Rootfs, RuntimeHandler, StartErrorKind, Step};
 use image::Image;
 use lifecycle::{Failure, Instance, InstanceState, Reason, User};
 use model::pod::{Container, Pod};
@@ -10,7 +10,7 @@ use model::pod::{Container, Pod};
 use super::{Performed, chain, container_spec, earlier, failed, performed, stuck};
 use crate::clock;
 use crate::control_plane::ReportKind;
-use crate::pod::{Change, PodContext, key};
+use crate::pod::{Change, ContainerRecord, PodContext, key};
 
 /// The kubelet's log rotation: 10 MiB, 5 files.
 const LOG_MAX_BYTES: u64 = 10 * 1024 * 1024;
@@ -36,12 +36,13 @@ async fn start_container(context: &Arc<PodContext>, name: &str, attempt: u32) ->
     let Some(image) = image else {
         return Err(failed(Reason::CreateContainerError, format!("the image of {name} is not here yet")));
     };
+    super::volumes::prepare_missing(context, &pod, container)?;
     let request = request(context, &pod, container, attempt, &image)?;
     let container_id = container_id(&pod, name, attempt);
     earlier::forget(context, name, attempt).await;
     let stop_signal = stop_signal(container, &image);
     let user = user(&request);
-    remember(context, name, attempt, &request, stop_signal);
+    remember(context, name, attempt, &request, user.as_ref(), stop_signal)?;
     context.report(ReportKind::Log {
         container: name.to_owned(),
         attempt,
@@ -142,13 +143,26 @@ pub(crate) fn container_id(pod: &Pod, name: &str, attempt: u32) -> String {
 }
 
 /// Keeps what later actions on this incarnation need.
-fn remember(context: &PodContext, name: &str, attempt: u32, request: &ContainerRequest, stop_signal: i32) {
+fn remember(
+    context: &PodContext,
+    name: &str,
+    attempt: u32,
+    request: &ContainerRequest,
+    user: Option<&User>,
+    stop_signal: i32,
+) -> Result<(), Failure> {
+    let process = request.spec.process().clone();
+    let record = ContainerRecord { process, user: user.cloned(), stop_signal };
+    context.directories.save_container(name, attempt, &record).map_err(|error| {
+        failed(Reason::CreateContainerError, format!("cannot write down container {name}: {error}"))
+    })?;
     context.incarnations.begin(name, attempt);
     let mut prepared = context.prepared();
     prepared.stop_signals.insert(name.to_owned(), stop_signal);
-    if let Some(process) = request.spec.process() {
-        prepared.processes.insert(name.to_owned(), process.clone());
+    if let Some(process) = record.process {
+        prepared.processes.insert(name.to_owned(), process);
     }
+    Ok(())
 }
 
 /// The shim holds the image for as long as it lives, so nobody removes it under the container.
@@ -164,8 +178,8 @@ async fn hold(context: &Arc<PodContext>, image: &Image) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A program that cannot be executed uses the incarnation up (StartError, code 128); a container that could
-/// not be made is tried again.
+/// What the kernel refuses once there is a process uses the incarnation up (code 128): that is where the kubelet has a
+/// container already and asks for its start. A container that could not be made is tried again.
 fn start_failure(name: &str, error: &container::Error) -> Failure {
     let container::Error::Start(start) = error else {
         return failed(Reason::CreateContainerError, chain(error));
@@ -180,6 +194,9 @@ fn start_failure(name: &str, error: &container::Error) -> Failure {
         | StartErrorKind::NotAProgram
         | StartErrorKind::TooLarge
         | StartErrorKind::WorkingDirectory => failed(Reason::StartError, message),
+        StartErrorKind::Mount | StartErrorKind::Setup if start.step != Step::Stage => {
+            failed(Reason::RunContainerError, message)
+        }
         StartErrorKind::Mount
         | StartErrorKind::Setup
         | StartErrorKind::NoSuchContainer

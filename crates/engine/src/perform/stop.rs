@@ -14,7 +14,7 @@ const SIGTERM: i32 = 15;
 pub(super) async fn signal(context: &Arc<PodContext>, container: &str, attempt: u32) -> Performed {
     let signal = context.prepared().stop_signals.get(container).copied().unwrap_or(SIGTERM);
     let Some(shim) = context.running_shim() else { return performed(Change::Nothing) };
-    outcome(shim.signal(&key(container, attempt), signal).await)
+    outcome(shim.signal_once(&key(container, attempt), signal).await)
 }
 
 /// Kills everything in the container.
@@ -56,6 +56,9 @@ pub(super) async fn remove_sandbox(context: &Arc<PodContext>) -> Performed {
     .flatten()
     .collect();
     if errors.is_empty() {
+        if let Err(error) = context.directories.forget_sandbox() {
+            tracing::warn!(%error, "cannot remove the record of a sandbox");
+        }
         performed(Change::SandboxAbsent)
     } else {
         (Err(failed(Reason::FailedKillPod, errors.join("; "))), Change::Nothing)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use container::{Key, Shim, ShimConfig, ShimEvent};
+use container::{ExecServer, Key, Shim, ShimConfig, ShimEvent};
 use image::Image;
 use lifecycle::{Event, Status};
 use model::pod::Pod;
@@ -68,6 +68,21 @@ impl PodDirectories {
         self.data.join("containers").join(container).join(attempt.to_string())
     }
 
+    /// How the sandbox was attached; see [`super::records`].
+    pub(super) fn sandbox_record(&self) -> PathBuf {
+        self.run.join("sandbox.json")
+    }
+
+    /// The volumes, once all of them are made.
+    pub(super) fn volumes_record(&self) -> PathBuf {
+        self.run.join("volumes.json")
+    }
+
+    /// What a later daemon must know of one incarnation.
+    pub(crate) fn container_record(&self, container: &str, attempt: u32) -> PathBuf {
+        self.run.join("containers").join(container).join(format!("{attempt}.json"))
+    }
+
     /// /etc/hosts and its kin.
     pub(crate) fn etc(&self) -> PathBuf {
         self.run.join("etc")
@@ -87,6 +102,8 @@ pub(crate) struct PodContext {
     shim: Mutex<Arc<OnceCell<Shim>>>,
     inputs: mpsc::Sender<Input>,
     prepared: Mutex<PreparedThings>,
+    /// Held while files of volumes are written or removed: a refresh must not bring back what is being removed.
+    volumes_in_work: Mutex<()>,
     /// The newest incarnation of each container.
     pub(crate) incarnations: Incarnations,
     /// What was told of the Pod last.
@@ -114,7 +131,12 @@ pub(crate) struct PreparedThings {
     pub(crate) ahead: Option<Ahead>,
     /// The sandbox's network namespace.
     pub(crate) netns: Option<Arc<std::os::fd::OwnedFd>>,
+    /// What runs the probes' commands in each container, and of which incarnation it is.
+    exec_servers: BTreeMap<String, (u32, ExecServerSlot)>,
 }
+
+/// An exec server, once it was asked for; none where it cannot be had.
+pub(crate) type ExecServerSlot = Arc<OnceCell<Option<ExecServer>>>;
 
 impl PodContext {
     pub(crate) fn new(
@@ -134,6 +156,7 @@ impl PodContext {
             shim: Mutex::default(),
             inputs,
             prepared: Mutex::default(),
+            volumes_in_work: Mutex::default(),
             incarnations: Incarnations::default(),
             status: Mutex::default(),
             execs: Mutex::default(),
@@ -148,6 +171,11 @@ impl PodContext {
 
     pub(super) fn set_pod(&self, pod: Arc<Pod>) {
         *lock(&self.pod) = pod;
+    }
+
+    /// Waits until nobody else works on the files of volumes. Not to be held across an await.
+    pub(crate) fn volumes_in_work(&self) -> MutexGuard<'_, ()> {
+        lock(&self.volumes_in_work)
     }
 
     /// The queue of the Pod's own task.
@@ -172,6 +200,22 @@ impl PodContext {
         cell.get_or_try_init(start).await.cloned()
     }
 
+    /// Takes over a shim that a dead daemon started.
+    pub(super) fn adopt_shim(self: &Arc<Self>, shim: Shim, events: mpsc::Receiver<ShimEvent>) {
+        *lock(&self.shim) = Arc::new(OnceCell::new_with(Some(shim)));
+        tokio::spawn(forward(Arc::clone(self), events));
+    }
+
+    /// Ends what is left in the Pod's cgroup without a shim.
+    pub(super) async fn end_cgroup(&self) {
+        let cgroup = self.cgroup.clone();
+        match tokio::task::spawn_blocking(move || crate::cgroups::end(&cgroup)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "cannot end what a dead shim left"),
+            Err(panic) => tracing::warn!(%panic, "cannot end what a dead shim left"),
+        }
+    }
+
     /// The shim, if there is one.
     pub(crate) fn running_shim(&self) -> Option<Shim> {
         lock(&self.shim).get().cloned()
@@ -180,6 +224,33 @@ impl PodContext {
     /// Takes the shim away from all others, to end it or because it has ended.
     pub(crate) fn take_shim(&self) -> Option<Shim> {
         std::mem::take(&mut *lock(&self.shim)).get().cloned()
+    }
+
+    /// The place of an incarnation's exec server.
+    pub(crate) fn exec_server(&self, container: &str, attempt: u32) -> ExecServerSlot {
+        let mut prepared = self.prepared();
+        match prepared.exec_servers.get(container) {
+            Some((of, slot)) if *of == attempt => Arc::clone(slot),
+            _ => {
+                let slot = ExecServerSlot::default();
+                prepared.exec_servers.insert(container.to_owned(), (attempt, Arc::clone(&slot)));
+                slot
+            }
+        }
+    }
+
+    /// The shim ends it with its container.
+    fn end_exec_server(&self, container: &str, attempt: u32) {
+        let mut prepared = self.prepared();
+        if prepared.exec_servers.get(container).is_some_and(|(of, _)| *of == attempt) {
+            prepared.exec_servers.remove(container);
+        }
+    }
+
+    /// That incarnation gets no exec server any more.
+    pub(crate) fn forgo_exec_server(&self, container: &str, attempt: u32) {
+        let without = ExecServerSlot::new(OnceCell::new_with(Some(None)));
+        self.prepared().exec_servers.insert(container.to_owned(), (attempt, without));
     }
 
     /// Awaits the end of an exec: to be called before the exec is asked for.
@@ -269,6 +340,7 @@ async fn forward(context: Arc<PodContext>, mut events: mpsc::Receiver<ShimEvent>
                 }
                 let Some((container, attempt)) = parse_key(&key) else { continue };
                 let ended = termination::ended(&context, container, attempt, exit);
+                context.end_exec_server(container, attempt);
                 context.incarnations.ended(container, attempt, Some(exit.code));
                 Input::ContainerEnded { container: container.to_owned(), attempt, ended }
             }
@@ -297,12 +369,7 @@ async fn shim_ended(context: &Arc<PodContext>) {
     }
     let message = "the Pod's shim was killed, and its containers with it".to_owned();
     context.report_event(Event { warning: true, reason: "ShimDied", message, container: None });
-    let cgroup = context.cgroup.clone();
-    match tokio::task::spawn_blocking(move || crate::cgroups::end(&cgroup)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "cannot end what a dead shim left"),
-        Err(panic) => tracing::warn!(%panic, "cannot end what a dead shim left"),
-    }
+    context.end_cgroup().await;
     // Whoever waits for the end of an exec is told that nothing will come.
     lock(&context.execs).clear();
     context.prepared().held.clear();
@@ -327,7 +394,7 @@ pub(crate) fn key(container: &str, attempt: u32) -> Key {
     format!("{container}/{attempt}")
 }
 
-fn parse_key(key: &str) -> Option<(&str, u32)> {
+pub(super) fn parse_key(key: &str) -> Option<(&str, u32)> {
     let (container, attempt) = key.split_once('/')?;
     Some((container, attempt.parse().ok()?))
 }

@@ -14,6 +14,8 @@
 mod context;
 mod exec;
 mod incarnations;
+mod records;
+mod recover;
 mod world;
 
 use std::borrow::Cow;
@@ -31,12 +33,13 @@ use tokio::task::AbortHandle;
 use crate::allocations::Amounts;
 use crate::checkpoint::Checkpoint;
 use crate::control_plane::ReportKind;
-use crate::journal::Journal;
+use crate::journal::{self, Journal};
 use crate::{clock, diagnose, perform};
 
-pub(crate) use context::{PodContext, key};
+pub(crate) use context::{PodContext, PodDirectories, key};
 pub(crate) use exec::{ExecEnd, RunningExec, new_key};
 pub(crate) use incarnations::{Incarnation, IncarnationState};
+pub(crate) use records::{ContainerRecord, SandboxRecord, StandingSandbox};
 pub(crate) use world::{Change, Ended};
 
 /// What reaches a Pod's task from outside.
@@ -46,6 +49,10 @@ pub(crate) enum Input {
     Fact(Fact),
     /// The Pod's spec was edited.
     PodChanged(Arc<Pod>),
+    /// A ConfigMap or Secret of which the Pod speaks changed.
+    DependencyChanged,
+    /// These readiness gates are open.
+    Gates(BTreeSet<String>),
     /// An incarnation of a container ended.
     ContainerEnded {
         /// The container.
@@ -91,19 +98,46 @@ pub(crate) struct PodTask {
     reported: Option<lifecycle::Status>,
     blocked: Option<lifecycle::Blocked>,
     finished: bool,
+    /// Its daemon died, and what it left has not been looked at yet.
+    is_resumed: bool,
 }
 
 /// Inputs and completions that may wait for the task; more make the sender wait.
 const QUEUE_LENGTH: usize = 64;
 
 impl PodTask {
-    /// Admits the Pod. Inputs go to the returned sender, which is also how the Pod's own shim tells its events.
-    pub(crate) fn new(context: Arc<PodContext>, inputs: mpsc::Receiver<Input>) -> PodTask {
+    /// Admits a Pod.
+    pub(crate) fn admit(context: Arc<PodContext>, inputs: mpsc::Receiver<Input>) -> PodTask {
         let (asked, policy, now) = (context.pod(), context.node.policy, clock::now());
         let memory = Memory::new(&asked, policy, now);
         let ledger = Ledger::new(&asked, policy, now);
-        let journal = Journal::new(&context.node.config.data_dir, Arc::clone(&asked), policy, now);
-        context.node.allocations.admit(&asked.meta.uid, Amounts::requested(&effective(&asked.spec)));
+        let journal = Journal::new(&context.node.config.data_dir, asked, policy, now);
+        Self::new(context, inputs, memory, ledger, journal)
+    }
+
+    /// Goes on with a Pod whose daemon died; the context is made of the saved Pod.
+    pub(crate) fn resume(
+        context: Arc<PodContext>,
+        inputs: mpsc::Receiver<Input>,
+        memory: Memory,
+        ledger: Ledger,
+    ) -> PodTask {
+        let data_dir = &context.node.config.data_dir;
+        let journal = Journal::resumed(data_dir, &context.pod(), &memory, clock::now());
+        PodTask { is_resumed: true, ..Self::new(context, inputs, memory, ledger, journal) }
+    }
+
+    fn new(
+        context: Arc<PodContext>,
+        inputs: mpsc::Receiver<Input>,
+        memory: Memory,
+        ledger: Ledger,
+        journal: Journal,
+    ) -> PodTask {
+        let asked = context.pod();
+        let allocated = memory.pod_as_allocated(&asked);
+        context.node.allocations.admit(&asked.meta.uid, Amounts::requested(&effective(&allocated.spec)));
+        drop(allocated);
         let (completed, completions) = mpsc::channel(QUEUE_LENGTH);
         PodTask {
             context,
@@ -122,12 +156,16 @@ impl PodTask {
             reported: None,
             blocked: None,
             finished: false,
+            is_resumed: false,
         }
     }
 
     /// Lives the Pod's life until nothing of it is left.
     pub(crate) async fn run(mut self) {
         self.begin_checkpoint();
+        if std::mem::take(&mut self.is_resumed) {
+            self.world = recover::recover(&self.context, &self.memory).await;
+        }
         loop {
             let now = clock::now();
             let (observation, decision) = self.decide(now);
@@ -151,7 +189,6 @@ impl PodTask {
         }
         self.context.node.allocations.release(&self.asked.meta.uid);
         self.context.forget().await;
-        self.context.report(ReportKind::Gone);
     }
 
     /// Observes, notes what is observed, and decides.
@@ -248,8 +285,10 @@ impl PodTask {
             }
         };
         tokio::pin!(due);
+        // A Pod that wakes up soon writes its journal then: waking up costs more than writing.
+        let is_soon = sleep.is_some_and(|sleep| sleep <= journal::PATIENCE);
         loop {
-            let journal_due_at = self.journal.due_at();
+            let journal_due_at = if is_soon { None } else { self.journal.due_at() };
             let journal_due = async {
                 match journal_due_at {
                     Some(instant) => tokio::time::sleep_until(instant).await,
@@ -267,6 +306,9 @@ impl PodTask {
                 }
             }
             break;
+        }
+        if self.journal.is_due() {
+            self.journal.flush(&self.asked, &self.memory, clock::now());
         }
         while let Ok(completion) = self.completions.try_recv() {
             self.take_completion(completion);
@@ -292,6 +334,11 @@ impl PodTask {
                 self.save_pod();
                 self.note(Fact::PodChanged, clock::now(), None);
             }
+            Input::DependencyChanged => {
+                perform::refresh_volumes(&self.context);
+                self.note(Fact::DependencyChanged, clock::now(), None);
+            }
+            Input::Gates(open) => self.world.set_gates(open),
             Input::ContainerEnded { container, attempt, ended } => {
                 diagnose::after_exit(&self.context, &container, attempt, &ended);
                 self.world.container_ended(&container, attempt, ended);
@@ -322,7 +369,7 @@ impl PodTask {
 
     fn begin_checkpoint(&mut self) {
         let directories = &self.context.directories;
-        let made = directories.create().and_then(|()| Checkpoint::create(&directories.data, &self.asked));
+        let made = directories.create().and_then(|()| Checkpoint::begin(&directories.data, &self.asked));
         match made {
             Ok(checkpoint) => self.checkpoint = Some(checkpoint),
             Err(error) => self.warn_of_checkpoint(&error),
@@ -340,7 +387,7 @@ impl PodTask {
     /// A Pod whose Memory cannot be saved (disk full) goes on: stopping it would lose more.
     fn save(&mut self) {
         let Some(checkpoint) = &mut self.checkpoint else { return };
-        match checkpoint.save(&self.memory) {
+        match checkpoint.save(&self.memory, &self.ledger) {
             Ok(()) => self.is_checkpoint_failing = false,
             Err(_) if self.is_checkpoint_failing => {}
             Err(error) => {

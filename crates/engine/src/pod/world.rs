@@ -13,6 +13,8 @@ pub(super) struct World {
     volumes: Volumes,
     pod_ips: Vec<String>,
     host_ips: Vec<String>,
+    /// Readiness gates that are open.
+    gates: BTreeSet<String>,
     /// Exits that were told before the start that they belong to was: a program may end within microseconds.
     early_exits: BTreeMap<(String, u32), Ended>,
 }
@@ -93,6 +95,11 @@ impl World {
         }
     }
 
+    /// Others opened or closed readiness gates.
+    pub(super) fn set_gates(&mut self, open: BTreeSet<String>) {
+        self.gates = open;
+    }
+
     /// Pause died.
     pub(super) fn sandbox_died(&mut self) {
         if let Sandbox::Ready { attempt } = self.sandbox {
@@ -115,7 +122,7 @@ impl World {
             volumes: self.volumes,
             pod_ips: self.pod_ips.clone(),
             host_ips: self.host_ips.clone(),
-            gates: BTreeSet::new(),
+            gates: self.gates.clone(),
             in_flight: in_flight.clone(),
         }
     }

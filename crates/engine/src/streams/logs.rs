@@ -100,6 +100,8 @@ struct Follow {
 impl Follow {
     fn new(found: &Found, attempt: u32, path: &std::path::Path) -> std::io::Result<Follow> {
         let directory = path.parent().unwrap_or(path);
+        // A start that failed early has not made it.
+        std::fs::create_dir_all(directory)?;
         // Before the first turn: what is written after it raises an event.
         let growth = found.context.node.growth()?.follow(directory)?;
         let end = found.context.incarnations.end_of(&found.container, attempt);

@@ -119,8 +119,8 @@ impl Found {
         let status = status.as_ref().and_then(|status| status.container(&self.container));
         let state = match status.map(|status| &status.state) {
             Some(ContainerState::Waiting { reason, message }) => match message {
-                Some(message) => format!("waiting, {}: {message}", reason.as_str()),
-                None => format!("waiting, {}", reason.as_str()),
+                Some(message) => format!("{}: {message}", reason.as_str()),
+                None => reason.as_str().to_owned(),
             },
             Some(ContainerState::Terminated(ended)) => {
                 format!("it ended with exit code {}", ended.exit_code)

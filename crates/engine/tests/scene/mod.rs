@@ -68,19 +68,6 @@ impl Remains {
         self.directory.path().join("run")
     }
 
-    pub fn config(&self) -> NodeConfig {
-        NodeConfig {
-            name: self.name.clone(),
-            data_dir: self.directory.path().join("data"),
-            run_dir: self.run_dir(),
-            image_dir: self.directory.path().join("images"),
-            seccomp_dir: self.directory.path().join("seccomp"),
-            oci_runtime: None,
-            publish: Vec::new(),
-            keep_journals: false,
-        }
-    }
-
     pub fn cgroup(&self, uid: &str, below: &str) -> Cgroup {
         let path = format!("/podling/{}/pod{uid}{below}", self.name);
         Cgroup::open(&Hierarchy::detect().unwrap(), &path).unwrap()
@@ -97,6 +84,23 @@ impl Drop for Remains {
     }
 }
 
+/// A node in a directory of a test.
+pub fn config(name: &str, directory: &Path) -> NodeConfig {
+    NodeConfig {
+        name: name.to_owned(),
+        data_dir: directory.join("data"),
+        run_dir: directory.join("run"),
+        image_dir: directory.join("images"),
+        layer_form: None,
+        image_collection: None,
+        seccomp_dir: directory.join("seccomp"),
+        oci_runtime: None,
+        publish: Vec::new(),
+        pod_range: None,
+        keep_journals: false,
+    }
+}
+
 /// Plays a test on a node of its own.
 pub fn play<F: Future<Output = ()>>(test: &str, act: impl FnOnce(Scene) -> F) {
     let remains = Arc::new(Remains::new(test));
@@ -109,9 +113,14 @@ pub fn play<F: Future<Output = ()>>(test: &str, act: impl FnOnce(Scene) -> F) {
 
 /// A Pod from its `spec`, with volumes `shell` and `scratch`.
 pub fn pod(name: &str, spec: &str) -> Pod {
+    pod_with(name, "", spec)
+}
+
+/// The same with further volumes, as entries of a flow sequence.
+pub fn pod_with(name: &str, volumes: &str, spec: &str) -> Pod {
     let text = format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  terminationGracePeriodSeconds: 1\n  \
-         volumes: [{{name: shell, hostPath: {{path: /bin/busybox, type: File}}}}, {{name: scratch, emptyDir: {{}}}}]\n\
+         volumes: [{{name: shell, hostPath: {{path: /bin/busybox, type: File}}}}, {{name: scratch, emptyDir: {{}}}}{volumes}]\n\
          {spec}\n"
     );
     let parsed = model::manifest::parse("pod.yaml", text.as_bytes());
@@ -145,7 +154,8 @@ impl Scene {
         let (changes, watch) = mpsc::channel(8);
         let (sender, reports) = mpsc::unbounded_channel();
         let plane = Plane { watch: Mutex::new(Some(watch)), reports: sender };
-        let node = Node::start(remains.config(), Arc::new(plane)).await.unwrap();
+        let node =
+            Node::start(config(&remains.name, remains.directory.path()), Arc::new(plane)).await.unwrap();
         let streams = node.streams();
         Scene { remains, node, streams, changes, reports, told: Vec::new() }
     }

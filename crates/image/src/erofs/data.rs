@@ -60,11 +60,12 @@ impl Data {
         block_number(position)
     }
 
-    /// Ends the file here, and puts `head` at `head_offset`: only now it is an image.
+    /// Ends the file here, puts `head` at `head_offset`, and all of it on the disk: only now it is an image.
     pub(super) fn finish(mut self, head: &[u8], head_offset: u64) -> io::Result<()> {
         self.flush()?;
         self.file.set_len(self.offset)?;
-        self.file.write_all_at(head, head_offset)
+        self.file.write_all_at(head, head_offset)?;
+        self.file.sync_data()
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::pod::{Pod, RestartRuleAction};
+use serde::{Deserialize, Serialize};
 
 use super::resources::Resizing;
 use super::track::{End, StepFailure, Track, UNKNOWN, rule, stays_ended};
@@ -16,8 +17,8 @@ use crate::schedule::probe_of;
 use crate::status::Phase;
 use crate::time::{Now, seconds};
 
-/// One Pod's life as seen from outside. Clone it with the Memory when a crash is simulated.
-#[derive(Debug, Clone)]
+/// One Pod's life as seen from outside. Saved with the Memory, and cloned with it when a crash is simulated.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Ledger {
     pub(super) policy: Policy,
     pub(super) admitted_at: Now,
@@ -34,7 +35,7 @@ pub struct Ledger {
 }
 
 /// Everything stops.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Teardown {
     pub(super) is_final: bool,
     pub(super) restarts_all: bool,

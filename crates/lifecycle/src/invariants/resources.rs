@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use model::pod::{Pod, ResizePolicy, Resources};
 use model::resources::effective;
+use serde::{Deserialize, Serialize};
 
 use super::Round;
 use super::ledger::Ledger;
@@ -15,7 +16,7 @@ use crate::role::{Member, Role, members};
 use crate::time::{Now, seconds};
 
 /// The books of one Pod's resources.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Resizing {
     granted_to_pod: Option<Resources>,
     granted: BTreeMap<String, Resources>,

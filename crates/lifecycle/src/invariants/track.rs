@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use model::pod::{ExitCodeOperator, Pod, Probe, Resources, RestartPolicy, RestartRuleAction};
+use serde::{Deserialize, Serialize};
 
 use crate::action::{Done, Failure, ProbeKind, Retry};
 use crate::policy::Policy;
@@ -11,7 +12,7 @@ use crate::role::{Member, Role};
 use crate::time::{Now, SECOND, seconds};
 
 /// A step that failed: how often in a row, and when it may be tried again.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct StepFailure {
     pub(super) count: u32,
     pub(super) due_boot_nanos: u64,
@@ -32,7 +33,7 @@ impl StepFailure {
 pub(super) static UNKNOWN: LazyLock<Track> = LazyLock::new(Track::default);
 
 /// One container's life.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Track {
     pub(super) attempt: Option<u32>,
     pub(super) image: String,
@@ -64,7 +65,7 @@ pub(super) struct Track {
     pub(super) cgroup: Resources,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct End {
     pub(super) code: i32,
     /// It was stopped for a failed probe, so `OnFailure` restarts it also with code 0.

@@ -7,7 +7,9 @@ use crate::memory::{Ended, Memory, Wait};
 use crate::observation::Observation;
 use crate::restart::{Gate, Verdict, restart_gate, verdict};
 use crate::role::{Member, Role};
-use crate::status::{ContainerState, ContainerStatus, Terminated, VolumeMountStatus, WaitingReason};
+use crate::status::{
+    ContainerState, ContainerStatus, Terminated, TerminatedReason, VolumeMountStatus, WaitingReason,
+};
 use crate::time::{Now, SECOND};
 
 /// The status of one container.
@@ -111,6 +113,11 @@ fn state(
                 ContainerState::Waiting { reason: WaitingReason::CrashLoopBackOff, message: Some(message) },
                 false,
             )
+        }
+        // What could not be started waits with that for its reason (the kubelet's reasonCache), and its end is the last.
+        Some(ended) if container.of_this_run().is_some() && ended.reason == TerminatedReason::StartError => {
+            let reason = WaitingReason::Failed(Reason::RunContainerError);
+            (ContainerState::Waiting { reason, message: ended.message.clone() }, false)
         }
         // Between its end and the restart that is due, a container still shows its end, as in the kubelet.
         Some(ended) if container.of_this_run().is_some() => {

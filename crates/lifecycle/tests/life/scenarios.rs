@@ -386,6 +386,7 @@ scenarios! {
     command_not_found
     command_not_found_with_never
     missing_config_map
+    run_container_error
     sandbox_creation_is_retried
     oom_killed
     restart_on_request

@@ -115,6 +115,14 @@ impl Reading {
         places
     }
 
+    /// Reads a Pod as an API server holds it.
+    pub(crate) fn stored(&mut self, source: &mut Source<'_>, root: &Node) {
+        let mut report = self.report(source, root, "");
+        strict::check(&mut report, root, &fields::POD, "");
+        let pod = read::pod::stored(&mut report, root);
+        self.pods.push(pod);
+    }
+
     fn report<'a, 's>(
         &'a mut self,
         source: &'a mut Source<'s>,

@@ -6,6 +6,7 @@
 
 pub(crate) mod container;
 pub(crate) mod environment;
+mod ephemeral;
 pub(crate) mod keyed;
 pub(crate) mod meta;
 pub(crate) mod pod;

@@ -236,19 +236,24 @@ enum Step<'n> {
     Key(&'n str, Mark),
 }
 
-/// The steps from a node to another one below it.
+/// The steps from a node to another one below it. What stands last before the wanted one is looked into first: that is
+/// where it is, in a document that is written out; by an alias it may be anywhere.
 fn find<'n>(from: &'n Node, wanted: &Node, steps: &mut Vec<Step<'n>>) -> bool {
     if std::ptr::eq(from, wanted) {
         return true;
     }
-    for (index, item) in from.items().iter().enumerate() {
+    let is_before = |mark: Mark| (mark.line, mark.column) <= (wanted.at.line, wanted.at.column);
+    let (items, entries) = (from.items(), from.entries());
+    let likely_item = items.partition_point(|item| is_before(item.at)).saturating_sub(1);
+    let likely_entry = entries.partition_point(|entry| is_before(entry.key_at)).saturating_sub(1);
+    for (index, item) in likely_first(items, likely_item) {
         steps.push(Step::Index(index));
         if find(item, wanted, steps) {
             return true;
         }
         steps.pop();
     }
-    for entry in from.entries() {
+    for (_, entry) in likely_first(entries, likely_entry) {
         steps.push(Step::Key(&entry.key, entry.key_at));
         if find(&entry.value, wanted, steps) {
             return true;
@@ -256,6 +261,12 @@ fn find<'n>(from: &'n Node, wanted: &Node, steps: &mut Vec<Step<'n>>) -> bool {
         steps.pop();
     }
     false
+}
+
+/// All with their indices, beginning with one.
+fn likely_first<T>(all: &[T], first: usize) -> impl Iterator<Item = (usize, &T)> {
+    let others = all.iter().enumerate().filter(move |(index, _)| *index != first);
+    all.get(first).map(|item| (first, item)).into_iter().chain(others)
 }
 
 /// Whether a document is a Secret or a list with one; in doubt it is one.

@@ -4,6 +4,7 @@ mod accepted;
 mod hostile;
 mod refused;
 mod resources;
+mod stored;
 
 use super::{Manifest, Problems, parse};
 

@@ -1,11 +1,10 @@
 //! Exec and attach over the protocols that clients know: which one, and which of its streams is which.
 
 use engine::streams::{Session, StreamError, Streams};
-use http::{Request, Response};
+use http::Request;
 use tokio::sync::mpsc;
 
 use super::{Upgraded, note_end, upgrade_required};
-use crate::body::Body;
 use crate::command::{Ends, StatusStyle, Talk, converse, greet};
 use crate::handshake::{self, Agreed, Disagreed, Wanted};
 use crate::limits::Limits;
@@ -53,20 +52,21 @@ pub(super) enum Protocol {
 }
 
 /// Agrees on a protocol, or tells what cannot be agreed on.
-pub(super) fn agree<B>(request: &Request<B>) -> Result<(Agreed, Protocol), Response<Body>> {
+pub(super) fn agree<B>(request: &Request<B>) -> Result<(Agreed, Protocol), Box<Disagreed>> {
     let headers = request.headers();
-    let agreed = match handshake::wanted(headers) {
-        Wanted::Spdy => handshake::spdy(headers, &SPDY_PROTOCOLS).map(|agreed| {
+    match handshake::wanted(headers) {
+        Wanted::Spdy => {
+            let agreed = handshake::spdy(headers, &SPDY_PROTOCOLS)?;
             let protocol = spdy_protocol(agreed.protocol);
-            (agreed, protocol)
-        }),
-        Wanted::WebSocket => handshake::websocket(headers, &WEBSOCKET_PROTOCOLS).map(|agreed| {
+            Ok((agreed, protocol))
+        }
+        Wanted::WebSocket => {
+            let agreed = handshake::websocket(headers, &WEBSOCKET_PROTOCOLS)?;
             let protocol = websocket_protocol(agreed.protocol);
-            (agreed, protocol)
-        }),
-        Wanted::Nothing => return Err(upgrade_required()),
-    };
-    agreed.map_err(Disagreed::into_response)
+            Ok((agreed, protocol))
+        }
+        Wanted::Nothing => Err(upgrade_required().into()),
+    }
 }
 
 fn spdy_protocol(name: &str) -> Protocol {

@@ -8,19 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::{Upgraded, note_end, upgrade_required};
-use crate::body::Body;
 use crate::forward::{Forwarder, Outcome, port, ports};
 use crate::handshake::{self, Agreed, Disagreed, Wanted};
 use crate::limits::Limits;
 use crate::query::Query;
 use crate::spdy::session::NewStream;
-use crate::status::Refusal;
 use crate::websocket::channel::Encoding;
 use crate::websocket::session::Channels;
 use crate::websocket::tunnel::Tunnel;
@@ -46,23 +44,19 @@ pub(super) enum Way {
 }
 
 /// Agrees on a protocol, or tells what cannot be agreed on.
-pub(super) fn agree(headers: &HeaderMap, query: &Query) -> Result<(Agreed, Way), Response<Body>> {
+pub(super) fn agree(headers: &HeaderMap, query: &Query) -> Result<(Agreed, Way), Box<Disagreed>> {
     match handshake::wanted(headers) {
-        Wanted::Spdy => handshake::spdy(headers, &SPDY_PROTOCOLS)
-            .map(|agreed| (agreed, Way::Spdy))
-            .map_err(Disagreed::into_response),
+        Wanted::Spdy => Ok((handshake::spdy(headers, &SPDY_PROTOCOLS)?, Way::Spdy)),
         Wanted::WebSocket => {
-            let agreed =
-                handshake::websocket(headers, &WEBSOCKET_PROTOCOLS).map_err(Disagreed::into_response)?;
+            let agreed = handshake::websocket(headers, &WEBSOCKET_PROTOCOLS)?;
             let encoding = match agreed.protocol {
                 TUNNELLED => return Ok((agreed, Way::Tunnel)),
                 "v4.base64.channel.k8s.io" => Encoding::Base64,
                 _ => Encoding::Binary,
             };
-            let ports = ports(query).map_err(Refusal::into_response)?;
-            Ok((agreed, Way::Channels { encoding, ports }))
+            Ok((agreed, Way::Channels { encoding, ports: ports(query)? }))
         }
-        Wanted::Nothing => Err(upgrade_required()),
+        Wanted::Nothing => Err(upgrade_required().into()),
     }
 }
 

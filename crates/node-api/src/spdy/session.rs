@@ -228,7 +228,9 @@ impl Reader {
                 self.shared.they_ended(stream);
             }
             // We send no pings: so one with an even number answers none, and deserves no answer.
-            Frame::Ping { id } if id % 2 == 1 => self.answer(Answer::Frame(Frame::Ping { id })).await,
+            Frame::Ping { id } if !id.is_multiple_of(2) => {
+                self.answer(Answer::Frame(Frame::Ping { id })).await
+            }
             Frame::GoAway { .. } => self.gone_away = true,
             Frame::Headers { .. }
             | Frame::SynReply { .. }
@@ -242,7 +244,7 @@ impl Reader {
         if self.gone_away {
             return;
         }
-        if id % 2 == 0 || id <= self.last_stream {
+        if id.is_multiple_of(2) || id <= self.last_stream {
             return self.answer(Answer::Reset(id, ResetStatus::ProtocolError)).await;
         }
         self.last_stream = id;

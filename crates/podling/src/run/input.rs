@@ -100,7 +100,7 @@ fn new_uid() -> Result<String, Failure> {
 }
 
 /// Random bytes of the kernel.
-pub(super) fn random<const N: usize>() -> Result<[u8; N], Failure> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Failure> {
     let mut bytes = [0; N];
     getrandom(&mut bytes, GetRandomFlags::empty())
         .map_err(|errno| Failure::io("draw a random number from", "/dev/urandom")(errno.into()))?;
@@ -108,7 +108,7 @@ pub(super) fn random<const N: usize>() -> Result<[u8; N], Failure> {
 }
 
 /// Two digits for each byte.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

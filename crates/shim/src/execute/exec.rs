@@ -42,10 +42,36 @@ pub(crate) fn become_exec(process: &ProcessPlan, surroundings: ExecSurroundings)
     clone::exit(1)
 }
 
+/// Makes the calling process the server of the container's execs. Never returns.
+pub(crate) fn become_exec_server(
+    process: &ProcessPlan,
+    surroundings: ExecSurroundings,
+    socket: OwnedFd,
+) -> ! {
+    let serve = || {
+        join(&surroundings)?;
+        // Its children are born in the container's PID namespace; it stays outside.
+        clone::join_namespaces(surroundings.init.as_fd(), clone::NEW_PID)
+            .attempt(Step::Namespaces, || "join the container's PID namespace".to_owned())?;
+        let ExecSurroundings { streams, proc, reporter, .. } = &surroundings;
+        program::serve(process, streams, proc, reporter, socket)
+    };
+    match serve() {
+        Ok(never) => match never {},
+        // After the server has begun nobody hears of it any more; the end of its socket says enough.
+        Err(failure) => surroundings.reporter.fail(&failure),
+    }
+    clone::exit(1)
+}
+
 fn enter(process: &ProcessPlan, surroundings: &ExecSurroundings) -> Result<StartError, StartError> {
+    join(surroundings)?;
+    program::run(process, &surroundings.streams, &surroundings.proc, &surroundings.reporter, Console::Leave)
+}
+
+fn join(surroundings: &ExecSurroundings) -> Result<(), StartError> {
     linux::cgroup::join_self(surroundings.join_files.iter().map(AsFd::as_fd))
         .attempt(Step::Cgroup, || "join the container's cgroup".to_owned())?;
     clone::join_namespaces(surroundings.init.as_fd(), NAMESPACES)
-        .attempt(Step::Namespaces, || "join the container's namespaces".to_owned())?;
-    program::run(process, &surroundings.streams, &surroundings.proc, &surroundings.reporter, Console::Leave)
+        .attempt(Step::Namespaces, || "join the container's namespaces".to_owned())
 }

@@ -13,6 +13,7 @@
 mod attempt;
 mod devices;
 mod exec;
+mod exec_server;
 mod identity;
 mod mounts;
 mod operations;
@@ -24,7 +25,7 @@ mod rootfs;
 mod stdio;
 
 pub(crate) use attempt::{Attempt, failure};
-pub(crate) use exec::{ExecSurroundings, become_exec};
+pub(crate) use exec::{ExecSurroundings, become_exec, become_exec_server};
 pub(crate) use operations::{Executor, attach_on_host, tmpfs};
 pub(crate) use paths::ensure_directory_on_host;
 pub(crate) use proc::Proc;

@@ -1,15 +1,18 @@
 //! The last steps before the program: from streams to exec, and why an exec failed.
 
-use std::ffi::{CString, OsStr};
+use std::convert::Infallible;
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use linux::exec::Arguments;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
 
 use super::attempt::{Attempt, failure};
+use super::exec_server::Server;
 use super::identity;
 use super::proc::Proc;
 use super::report::{Report, Reporter};
@@ -39,6 +42,45 @@ pub(super) fn run(
     reporter: &Reporter,
     console: Console,
 ) -> Result<StartError, StartError> {
+    let arguments = prepare(process, streams, proc, reporter, console)?;
+    linux::exec::close_all_on_exec().attempt(Step::Exec, || "close descriptors".to_owned())?;
+    reporter.report(&Report::Ready);
+    if let (true, Some(filter)) = (process.no_new_privileges, &process.seccomp) {
+        install(filter)?;
+    }
+    Ok(execute(process, &arguments))
+}
+
+/// Becomes all that the program is, but goes on as this one: the server of the container's execs, to which `socket` leads.
+pub(super) fn serve(
+    process: &ProcessPlan,
+    streams: &Streams,
+    proc: &Proc,
+    reporter: &Reporter,
+    socket: OwnedFd,
+) -> Result<Infallible, StartError> {
+    let arguments = prepare(process, streams, proc, reporter, Console::Leave)?;
+    // A change of user makes a process what fs.suid_dumpable says.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .attempt(Step::Exec, || "close its memory to others".to_owned())?;
+    let _ = rustix::thread::set_name(c"podling-execs");
+    reporter.report(&Report::Ready);
+    // The reporter with them, which tells the shim that this is done. From here on nothing of the machine is in reach.
+    linux::exec::close_all_but(socket.as_fd()).attempt(Step::Exec, || "close descriptors".to_owned())?;
+    if let (true, Some(filter)) = (process.no_new_privileges, &process.seccomp) {
+        install(filter)?;
+    }
+    Server::new(process, arguments, socket).serve()
+}
+
+/// Takes on everything that the program is to have but its filter, if that can come last; returns what it is given.
+fn prepare(
+    process: &ProcessPlan,
+    streams: &Streams,
+    proc: &Proc,
+    reporter: &Reporter,
+    console: Console,
+) -> Result<Arguments, StartError> {
     linux::exec::reset_own_signals();
     // A process that leads a session already (an exec of a leader's child never does) is fine as it is.
     let _ = rustix::process::setsid();
@@ -69,12 +111,7 @@ pub(super) fn run(
     // After the change of user, which clears it.
     set_parent_process_death_signal(Some(Signal::KILL))
         .attempt(Step::Exec, || "ask to die with the shim".to_owned())?;
-    linux::exec::close_all_on_exec().attempt(Step::Exec, || "close descriptors".to_owned())?;
-    reporter.report(&Report::Ready);
-    if let (true, Some(filter)) = (process.no_new_privileges, &process.seccomp) {
-        install(filter)?;
-    }
-    Ok(execute(process, &arguments))
+    Ok(arguments)
 }
 
 fn install(filter: &Filter) -> Result<(), StartError> {
@@ -109,18 +146,20 @@ fn verify_working_directory(wanted: &Path) -> Result<(), StartError> {
 }
 
 fn arguments(process: &ProcessPlan) -> Result<Arguments, StartError> {
-    let strings = |strings: &[String]| -> Result<Vec<CString>, StartError> {
-        strings
-            .iter()
-            .map(|string| CString::new(string.as_str()))
-            .collect::<Result<_, _>>()
-            .attempt(Step::Exec, || "pass an argument or environment variable with a zero byte".to_owned())
-    };
     let mut environment = process.env.clone();
     if !environment.iter().any(|variable| variable.starts_with("HOME=")) {
         environment.push(format!("HOME={}", home_of(process.uid)));
     }
-    Ok(Arguments::new(strings(&process.args)?, strings(&environment)?))
+    Ok(Arguments::new(c_strings(&process.args)?, c_strings(&environment)?))
+}
+
+/// Strings as execve takes them.
+pub(super) fn c_strings(strings: &[String]) -> Result<Vec<CString>, StartError> {
+    strings
+        .iter()
+        .map(|string| CString::new(string.as_str()))
+        .collect::<Result<_, _>>()
+        .attempt(Step::Exec, || "pass an argument or environment variable with a zero byte".to_owned())
 }
 
 /// The user's home directory by the container's /etc/passwd, as runc and crun set it; "/" for a stranger.
@@ -147,34 +186,51 @@ fn home_of(uid: u32) -> String {
     home.unwrap_or_else(|| "/".to_owned())
 }
 
-/// Executes the program, looking it up in PATH unless its name has a slash.
+/// Executes the program in place of this one. Returns the refusal.
 fn execute(process: &ProcessPlan, arguments: &Arguments) -> StartError {
-    let name = &process.args[0];
-    if name.contains('/') {
-        return refused(Path::new(name), name, arguments.execute(&c_path(name.as_bytes())));
+    let executed = search(&process.args[0], &process.env, |path| -> io::Result<Infallible> {
+        Err(arguments.execute(path))
+    });
+    match executed {
+        Ok(never) => match never {},
+        Err(refusal) => refusal,
     }
-    let search = process.env.iter().rev().find_map(|variable| variable.strip_prefix("PATH="));
+}
+
+/// Looks a program up in PATH, unless its name has a slash, and tries to execute each candidate.
+pub(super) fn search<T>(
+    name: &str,
+    environment: &[String],
+    mut try_path: impl FnMut(&CStr) -> io::Result<T>,
+) -> Result<T, StartError> {
+    if name.contains('/') {
+        return try_path(&c_path(name.as_bytes())).map_err(|error| refused(Path::new(name), name, error));
+    }
+    let search = environment.iter().rev().find_map(|variable| variable.strip_prefix("PATH="));
     let search = search.unwrap_or(DEFAULT_PATH);
     let mut first_refusal = None;
     for directory in search.split(':') {
         let candidate = PathBuf::from(if directory.is_empty() { "." } else { directory }).join(name);
-        let error = arguments.execute(&c_path(candidate.as_os_str().as_bytes()));
+        let error = match try_path(&c_path(candidate.as_os_str().as_bytes())) {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
         let is_missing = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory);
         if !is_missing || candidate.exists() {
             let refusal = refused(&candidate, name, error);
             // A directory of that name in the search path is no program; the next one may be.
             if refusal.kind != StartErrorKind::IsDirectory && refusal.kind != StartErrorKind::NotExecutable {
-                return refusal;
+                return Err(refusal);
             }
             first_refusal.get_or_insert(refusal);
         }
     }
-    first_refusal.unwrap_or_else(|| StartError {
+    Err(first_refusal.unwrap_or_else(|| StartError {
         step: Step::Exec,
         errno: Some(rustix::io::Errno::NOENT.raw_os_error()),
         message: format!("cannot run {name}: no such program in PATH ({search}) of the container"),
         kind: StartErrorKind::NotFound,
-    })
+    }))
 }
 
 fn c_path(path: &[u8]) -> CString {

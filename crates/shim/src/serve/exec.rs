@@ -1,10 +1,11 @@
 //! Execs: further processes in running containers.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use linux::clone::Cloned;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::container::{join_handles, open_pidfd};
@@ -15,8 +16,9 @@ use crate::execute::{Attempt, ExecSurroundings, Streams, become_exec, report_cha
 use crate::plan::ProcessPlan;
 use crate::protocol::{Exit, Message, Reply, StartError, StartErrorKind, Step};
 
-/// How often the processes of an exec are looked for before those that fork faster are left to the container's end.
-const MOST_LOOKS: usize = 16;
+/// How long the processes of an exec may take to die before those that are left are left to the container's end. It is
+/// less than a millisecond, unless they fork without end or hang in the kernel.
+const DEATH_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How many ends of execs are remembered.
 pub(super) const ENDED_EXECS: usize = 64;
@@ -117,36 +119,45 @@ impl Shim {
             return Err(io::Error::from(error)).attempt(Step::Stage, || "kill an exec".to_owned());
         }
         let Some(container) = self.containers.get(&exec.container) else { return Ok(()) };
-        let mut known = BTreeSet::new();
-        // What was forked while one look was taken is found by the next.
-        for _ in 0..MOST_LOOKS {
+        let deadline = Instant::now() + DEATH_TIMEOUT;
+        // A process that is being killed may be in the middle of a fork, whose child is listed only afterwards. So nobody
+        // is left when a look finds nobody, and whoever was found has died before the next look.
+        while Instant::now() < deadline {
             let listed = container.cgroup.procs_below().map_err(io::Error::other);
             let pids = listed.attempt(Step::Cgroup, || format!("list processes of {}", exec.container))?;
-            let members: Vec<i32> = pids
-                .into_iter()
-                .filter_map(|pid| i32::try_from(pid).ok())
-                .filter(|pid| !known.contains(pid) && self.session_of(*pid) == Some(exec.pid))
-                .collect();
-            if members.is_empty() {
-                break;
-            }
-            for pid in members {
+            let mut dying = Vec::new();
+            for pid in pids.into_iter().filter_map(|pid| i32::try_from(pid).ok()) {
                 // Held first, then looked at again: a pid may have been given to somebody else meanwhile.
-                if let Some(process) = open_pidfd(pid)
+                if self.session_of(pid) == Some(exec.pid)
+                    && let Some(process) = open_pidfd(pid)
                     && self.session_of(pid) == Some(exec.pid)
                 {
                     let _ = pidfd_send_signal(&process, Signal::KILL);
+                    dying.push(process);
                 }
-                known.insert(pid);
             }
+            if dying.is_empty() {
+                break;
+            }
+            wait_for_deaths(&dying, deadline);
         }
         Ok(())
     }
 
-    /// The session of a process, as the host counts (proc_pid_stat(5)). The name before it may hold anything.
+    /// The session of a living process, as the host counts (proc_pid_stat(5)). The name before it may hold anything.
     fn session_of(&self, pid: i32) -> Option<i32> {
         let stat = self.proc.read(&format!("{pid}/stat")).ok()?;
         let fields = stat.rsplit_once(')')?.1;
-        fields.split_ascii_whitespace().nth(3)?.parse().ok()
+        let mut fields = fields.split_ascii_whitespace();
+        let is_alive = fields.next().is_some_and(|state| !matches!(state, "Z" | "X"));
+        if is_alive { fields.nth(2)?.parse().ok() } else { None }
+    }
+}
+
+/// Waits until all of them have ended, but no longer than until then.
+fn wait_for_deaths(dying: &[OwnedFd], deadline: Instant) {
+    for process in dying {
+        let limit = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok();
+        let _ = poll(&mut [PollFd::new(process, PollFlags::IN)], limit.as_ref());
     }
 }

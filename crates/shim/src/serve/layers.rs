@@ -1,10 +1,13 @@
 //! Layers that are EROFS images: each is mounted once, for all containers of the Pod, and ends with the shim's mount
-//! namespace.
+//! namespace. While another Pod has it mounted too, both share what was read of it ([`elsewhere`]).
 //!
 //! This is the one mount that the shim makes itself once the Pod runs, so that containers share it and its pages. It waits
 //! for the disk that the images are on, as writing the logs waits for theirs.
 
+mod elsewhere;
+
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::Shim;
@@ -33,8 +36,14 @@ impl Shim {
         if known.is_some() {
             return Ok(target);
         }
-        mount(image, &target).attempt(Step::Rootfs, || format!("mount the layer {}", image.display()))?;
+        let mounted = match elsewhere::copy(image, self.single) {
+            Some(copy) => attach(&copy, &target),
+            None => mount(image, &target),
+        };
+        mounted.attempt(Step::Rootfs, || format!("mount the layer {}", image.display()))?;
         self.layers.push(image.to_owned());
+        // Without the hint the next Pod mounts the image itself, and reads it anew.
+        let _ = elsewhere::note(image, &target);
         Ok(target)
     }
 }
@@ -46,6 +55,10 @@ fn mount(image: &Path, target: &Path) -> io::Result<()> {
         }
         _ => error,
     })?;
+    attach(&mount, target)
+}
+
+fn attach(mount: &OwnedFd, target: &Path) -> io::Result<()> {
     ensure_directory_on_host(target)?;
-    Ok(attach_on_host(&mount, target)?)
+    Ok(attach_on_host(mount, target)?)
 }

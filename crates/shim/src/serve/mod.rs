@@ -14,6 +14,7 @@ mod attach;
 mod connection;
 mod container;
 mod exec;
+mod exec_server;
 mod external;
 mod layers;
 mod log;
@@ -71,6 +72,8 @@ enum Role {
     Pause,
     Container(String),
     Exec(String),
+    /// Runs a container's repeated commands.
+    ExecServer(String),
     /// A process that prepares or deletes a container with an external runtime.
     Runtime,
 }
@@ -148,6 +151,7 @@ impl Shim {
         let signals = SignalFd::block_and_open(&[SIGCHLD], true)?;
         sandbox::enter_own_mount_namespace(single)?;
         std::env::set_current_dir("/")?;
+        let lock = requests::lock(&pod_dir)?;
         let listener = requests::listen(&pod_dir)?;
         let mut shim = Self {
             single,
@@ -170,7 +174,7 @@ impl Shim {
             execs: BTreeMap::new(),
             ended_execs: VecDeque::new(),
             processes: BTreeMap::new(),
-            held: Vec::new(),
+            held: vec![lock],
             stopping_sandbox: Vec::new(),
             shutting_down: None,
             was_busy: true,
@@ -221,10 +225,21 @@ impl Shim {
                     Source::Copy => self.close_copy(token),
                 }
             }
-            if self.shutting_down.is_some() && self.processes.is_empty() && self.births.is_empty() {
+            let is_over = self.shutting_down.is_some() && self.processes.is_empty() && self.births.is_empty();
+            if is_over || self.is_forgotten() {
                 return self.finish();
             }
         }
+    }
+
+    /// Whether the daemon died before it had the shim make anything. Nothing of the Pod is here then, and the next daemon
+    /// starts a shim of its own.
+    fn is_forgotten(&self) -> bool {
+        self.connections.is_empty()
+            && self.sandbox.is_none()
+            && self.containers.is_empty()
+            && self.processes.is_empty()
+            && self.memory_volumes.is_empty()
     }
 
     /// Lets go of what only work needs. There is one shim for each Pod, and most wait most of the time.

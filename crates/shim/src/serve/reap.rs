@@ -40,6 +40,8 @@ impl Shim {
                 }
             }
             Some(Role::Exec(key)) => self.exec_ended(key, status),
+            // The end of its socket has told.
+            Some(Role::ExecServer(key)) => drop(self.execs.remove(&key)),
             // Somebody's orphan.
             Some(Role::Runtime) | None => {}
         }
@@ -69,6 +71,8 @@ impl Shim {
             let _ = container.cgroup.kill_all();
         }
         let oom_killed = container.oom_killed();
+        self.end_exec_servers(&key);
+        let Some(container) = self.containers.get_mut(&key) else { return };
         let exit = exit_of(status, oom_killed);
         let started_at = container.started.map_or(exit.finished_at, |(_, at)| at);
         container.state = ContainerState::Exited { started_at, exit };

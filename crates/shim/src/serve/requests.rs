@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, openat};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen as listen_on, socket_with,
 };
@@ -18,6 +18,8 @@ use crate::protocol::{
 
 /// The name of the socket in the Pod's run directory.
 pub(crate) const SOCKET: &str = "shim.sock";
+/// Locked by the shim that has the socket: a daemon may have died while it started another one.
+const LOCK: &str = "shim.lock";
 
 /// Whom an answer goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +31,22 @@ pub(super) struct Caller {
 /// What a request gets; `None` when the answer comes later.
 pub(super) type Answer = Result<Option<(Reply, Vec<OwnedFd>)>, StartError>;
 
+/// Makes this process the only shim of its Pod, for as long as the descriptor is open.
+pub(super) fn lock(pod_dir: &Path) -> io::Result<OwnedFd> {
+    std::fs::create_dir_all(pod_dir)?;
+    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let lock = openat(CWD, pod_dir.join(LOCK), flags, Mode::from_raw_mode(0o600))?;
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::other("another shim serves this Pod")),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// Opens the socket by which a restarted daemon finds the shim. Paths of sockets are short (unix(7)), so it is
 /// named through a descriptor of its directory.
 pub(super) fn listen(pod_dir: &Path) -> io::Result<OwnedFd> {
     use std::os::fd::AsRawFd;
-    std::fs::create_dir_all(pod_dir)?;
     let directory = openat(CWD, pod_dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let path = format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd());
     match std::fs::remove_file(&path) {
@@ -92,7 +105,8 @@ impl Shim {
     }
 
     fn answer(&mut self, caller: Caller, request: Request, mut descriptors: Vec<OwnedFd>) -> Answer {
-        if self.shutting_down.is_some() && !matches!(request, Request::Hello { .. } | Request::State) {
+        let is_allowed = matches!(request, Request::Hello { .. } | Request::State | Request::Shutdown);
+        if self.shutting_down.is_some() && !is_allowed {
             let message = "the shim is shutting down".to_owned();
             return Err(refusal(StartErrorKind::Conflict, message));
         }
@@ -116,6 +130,9 @@ impl Shim {
             Request::State => Ok(Some((Reply::State(self.state()), Vec::new()))),
             Request::StopSandbox => self.stop_sandbox(caller),
             Request::Resize { key, limits } => self.resize(key.as_deref(), &limits),
+            Request::OpenExecServer { container, key, process } => {
+                self.open_exec_server(caller, &container, key, *process, descriptors)
+            }
             Request::Attach { key, container, streams, hand_over_stdin } => {
                 self.attach(caller, key, &container, streams, hand_over_stdin)
             }

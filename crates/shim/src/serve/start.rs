@@ -139,7 +139,7 @@ impl Shim {
             Role::Container(key) => {
                 (self.conclude_container(key, &birth, outcome, birth.external_pid), Vec::new())
             }
-            Role::Exec(key) => self.conclude_exec(key, &birth, outcome),
+            Role::Exec(key) | Role::ExecServer(key) => self.conclude_exec(key, &birth, outcome),
             Role::Runtime => (outcome.map(|()| Reply::Done), Vec::new()),
         };
         if let Role::Container(key) = &birth.role

@@ -4,15 +4,17 @@
 //! and podman when it is installed. So the rounds of all three see the same machine, whatever else it does.
 //! Median and 99th percentile of all rounds are printed as a table and written as JSON.
 //!
-//! [`floor`], [`podling`] and [`podman`] each measure; [`events`] alone knows podling's `--output json`;
+//! [`floor`], [`podling`] and [`podman`] each measure, [`pull`] measures images (`--images`; [`big_image`] makes them); [`events`] alone knows podling's `--output json`;
 //! [`statistics`] counts; [`table`] prints.
 
+mod big_image;
 mod events;
 mod floor;
 mod memory;
 mod podling;
 mod podman;
 mod probes;
+mod pull;
 mod statistics;
 mod table;
 
@@ -51,6 +53,9 @@ pub(crate) struct Arguments {
     /// Measure this podling instead of a release build.
     #[arg(long)]
     podling: Option<PathBuf>,
+    /// Measure pulls, loads and removals of images instead of Pods.
+    #[arg(long)]
+    images: bool,
     /// Leave podman out: its rounds take seconds.
     #[arg(long)]
     without_podman: bool,
@@ -63,7 +68,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     }
     let directory = workspace::target().join("bench");
     fs::create_dir_all(&directory).attempt(format!("creating {}", directory.display()))?;
-    images::run(&images::Arguments::default())?;
+    if !arguments.images {
+        images::run(&images::Arguments::default())?;
+    }
     let program = match &arguments.podling {
         Some(path) => path.clone(),
         None => {
@@ -74,10 +81,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     // Benches may run side by side, though their figures then tell less.
     let own = directory.join(std::process::id().to_string());
     fs::create_dir_all(&own).attempt(format!("creating {}", own.display()))?;
-    let samples = measure(arguments, &program, &own);
+    let samples = match arguments.images {
+        true => measure_images(arguments, &program, &own),
+        false => measure(arguments, &program, &own),
+    };
     fs::remove_dir_all(&own).attempt(format!("removing {}", own.display()))?;
     let samples = samples?;
-    let path = directory.join("result.json");
+    let path = directory.join(if arguments.images { "images.json" } else { "result.json" });
     let text = format!("{:#}\n", samples.to_json());
     fs::write(&path, text).attempt(format!("writing {}", path.display()))?;
     println!("\n{}\nwritten to {}", table::of(&samples), path.display());
@@ -107,6 +117,17 @@ fn measure(arguments: &Arguments, program: &Path, directory: &Path) -> Result<Sa
     eprintln!();
     podling.measure_memory(&PODS[0], &mut samples)?;
     podling.measure_probes(&mut samples)?;
+    Ok(samples)
+}
+
+fn measure_images(arguments: &Arguments, program: &Path, directory: &Path) -> Result<Samples> {
+    let mut samples = Samples::default();
+    let pulls = pull::Pulls::new(program, directory, !arguments.without_podman)?;
+    for round in 1..=arguments.runs {
+        eprint!("\rround {round} of {} ", arguments.runs);
+        pulls.measure(&mut samples)?;
+    }
+    eprintln!();
     Ok(samples)
 }
 

@@ -111,7 +111,8 @@ impl Podling {
         let manifest = self.directory.join("probed-pods.yaml");
         fs::write(&manifest, probes::manifest()).attempt(format!("writing {}", manifest.display()))?;
         let all_run = |timeline: &Timeline| timeline.ready == probes::PODS && timeline.lines == probes::PODS;
-        self.run_until(&manifest, all_run, |podling| probes::measure(podling, samples)).map(drop)
+        self.run_until(&manifest, all_run, |podling| probes::measure(podling, &self.directory, samples))
+            .map(drop)
     }
 
     /// Weighs the processes that stay with a Pod, beside its containers.

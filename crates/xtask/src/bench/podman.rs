@@ -63,16 +63,27 @@ impl Podman {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("podman");
-        command.env("CONTAINERS_CONF", self.conf());
-        command.arg("--root").arg(self.directory.join("root"));
-        command.arg("--runroot").arg(self.directory.join("run"));
-        // crun does not start where cgroup v1 and v2 are mixed.
-        let is_v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-        command.args(["--runtime", if is_v2 { "crun" } else { "runc" }]);
+        let mut command =
+            with_stores(&self.conf(), &self.directory.join("root"), &self.directory.join("run"));
         command.args(arguments);
         command
     }
+}
+
+/// A podman without arguments whose images are in `root`. Its settings and what it keeps beside them are in `directory`.
+pub(crate) fn in_root(directory: &Path, root: &Path) -> Result<Command> {
+    let conf = directory.join("containers.conf");
+    fs::write(&conf, CONTAINERS_CONF).attempt("writing podman's configuration")?;
+    Ok(with_stores(&conf, root, &directory.join("podman-run")))
+}
+
+fn with_stores(conf: &Path, root: &Path, run: &Path) -> Command {
+    let mut command = Command::new("podman");
+    command.env("CONTAINERS_CONF", conf).arg("--root").arg(root).arg("--runroot").arg(run);
+    // crun does not start where cgroup v1 and v2 are mixed.
+    let is_v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    command.args(["--runtime", if is_v2 { "crun" } else { "runc" }]);
+    command
 }
 
 impl Drop for Podman {

@@ -33,6 +33,11 @@ impl Samples {
         self.add(name.into(), limit, "%", value);
     }
 
+    /// Adds what one thing took over what another took.
+    pub(crate) fn add_ratio(&mut self, name: impl Into<String>, limit: Option<f64>, value: f64) {
+        self.add(name.into(), limit, "times", value);
+    }
+
     fn add(&mut self, name: String, limit: Option<f64>, unit: &'static str, value: f64) {
         match self.series.iter_mut().find(|series| series.name == name) {
             Some(series) => series.values.push(value),

@@ -12,7 +12,7 @@ pub(crate) fn of(samples: &Samples) -> String {
         "", "limit", "median", "p99", "minimum", "count"
     );
     for series in samples.series() {
-        let limit = series.limit.map_or(String::new(), |limit| format!("{limit:.1}"));
+        let limit = series.limit.map_or(String::new(), |limit| format!("{limit}"));
         // Writing into a String cannot fail.
         let _ = writeln!(
             table,

@@ -38,7 +38,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("node-api", &["engine"]),
     ("node-agent", &["apimachinery", "client", "engine", "lifecycle", "model"]),
     ("api", &["apimachinery", "client", "model", "node-api", "store"]),
-    ("controllers", &["apimachinery", "client"]),
+    ("controllers", &["apimachinery", "client", "model"]),
     (
         "podling",
         &[

@@ -298,6 +298,7 @@ fn start_reason(text: &str) -> Reason {
         "CreateContainerConfigError" => Reason::CreateContainerConfigError,
         "CreateContainerError" => Reason::CreateContainerError,
         "StartError" => Reason::StartError,
+        "RunContainerError" => Reason::RunContainerError,
         other => panic!("what reason is {other:?}?"),
     }
 }

@@ -93,6 +93,7 @@ impl Fate for DiceFate {
                     Reason::CreateContainerError,
                     Reason::CreateContainerConfigError,
                     Reason::StartError,
+                    Reason::RunContainerError,
                 ]);
                 fail(reason, dice)
             }

@@ -1,7 +1,7 @@
 //! The Pod itself: what holds for all of its containers.
 
 use super::container::{self, Surroundings};
-use super::{bounded, check, choice, meta, resources, ruled, security, volume};
+use super::{bounded, check, choice, ephemeral, meta, resources, ruled, security, volume};
 use crate::manifest::problem::ProblemKind;
 use crate::manifest::report::{Report, Target};
 use crate::manifest::tree::Node;
@@ -12,8 +12,30 @@ use crate::pod::{Container, DnsConfig, DnsPolicy, HostAlias, Pod, PodSpec, Proto
 const MOST_NAMESERVERS: usize = 3;
 const MOST_SEARCHES: usize = 32;
 
-/// Reads a Pod.
+/// Reads a Pod of a manifest.
 pub(crate) fn pod(report: &mut Report<'_, '_>, node: &Node) -> Pod {
+    // A running Pod gets them, by a request of their own (KEP-277).
+    let ephemeral = node.get("spec").and_then(|spec| spec.get("ephemeralContainers"));
+    if let Some(ephemeral) = ephemeral.filter(|list| !list.items().is_empty()) {
+        report.forbidden(ephemeral, "cannot be set on create");
+    }
+    any_pod(report, node)
+}
+
+/// Reads a Pod as an API server holds it: with what the system wrote into it, and its ephemeral containers.
+pub(crate) fn stored(report: &mut Report<'_, '_>, node: &Node) -> Pod {
+    let mut pod = any_pod(report, node);
+    if let Some(metadata) = node.get("metadata") {
+        pod.meta.uid = metadata.text("uid").unwrap_or_default().to_owned();
+        pod.meta.generation = metadata.int("generation").unwrap_or(1);
+    }
+    if let Some(spec) = node.get("spec") {
+        pod.spec.ephemeral_containers = ephemeral::containers(report, spec);
+    }
+    pod
+}
+
+fn any_pod(report: &mut Report<'_, '_>, node: &Node) -> Pod {
     let meta = meta::meta(report, node);
     let empty = Node::empty(node);
     if node.get("spec").is_none() {
@@ -61,10 +83,6 @@ fn spec_of(report: &mut Report<'_, '_>, node: &Node) -> PodSpec {
         ("OnFailure", RestartPolicy::OnFailure),
     ];
     let dns_policy = dns_policy(report, node);
-    // A running Pod gets them, by a request of their own (KEP-277).
-    if let Some(ephemeral) = node.get("ephemeralContainers").filter(|list| !list.items().is_empty()) {
-        report.forbidden(ephemeral, "cannot be set on create");
-    }
     let mut spec = PodSpec {
         init_containers,
         containers,

@@ -1,0 +1,201 @@
+//! `podling serve`: a node that kubectl talks to. Everything of it is put together here, and nothing is decided.
+//!
+//! ```text
+//!   lock ─► certificates ─► store ─► API ─► server ─┬─► controllers     all clients of the API, within the process
+//!                                                   └─► agent ─► engine
+//! ```
+//!
+//! It ends in the opposite order, on SIGTERM or Ctrl-C, and its Pods go on: the next `podling serve` of the same directories
+//! takes them over, as it does after kill -9.
+
+mod in_process;
+mod machine;
+mod settings;
+
+use std::fs;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use api::auth::certificates::{Certificates, Names};
+use api::auth::{bootstrap, kubeconfig};
+use api::server::{self, Limits};
+use api::{Api, Options, ServiceCidr, User};
+use client::Client;
+use controllers::{Controllers, ControllersConfig};
+use engine::{Node, NodeConfig};
+use node_agent::{AgentConfig, NodeAgent};
+use store::{DataLock, Store};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use self::in_process::InProcess;
+use self::settings::Settings;
+use crate::exit::Code;
+use crate::failure::{Failure, chain};
+use crate::{run, typed};
+
+/// How many events are kept at most.
+const MOST_EVENTS: usize = 10_000;
+
+/// Serves until it is told to end.
+pub(crate) fn perform(asked: typed::Serve) -> Result<Code, Failure> {
+    let settings = settings::decide(asked)?;
+    run::require_root("serve")?;
+    // While everything else starts. Without the thread, the first Pod waits for it.
+    let _ = std::thread::Builder::new().name("warm-up".to_owned()).spawn(engine::warm_up);
+    run::runtime()?.block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> Result<Code, Failure> {
+    let mut ends = Ends::listen()?;
+    let node_name = settings.node_name.clone().unwrap_or_else(machine::node_name);
+    let lock = DataLock::acquire(&settings.data_dir)?;
+    let id = node_id(&settings.data_dir)?;
+    let address = settings.listen;
+    let listener = TcpListener::bind(address).await.map_err(|source| Failure::Listen { address, source })?;
+    let address = listener.local_addr().map_err(|source| Failure::Listen { address, source })?;
+
+    let names = Names { node: node_name.clone(), server: settings.tls_names.clone() };
+    let certificates = Certificates::ensure(&settings.data_dir.join("pki"), names, jiff::Timestamp::now())?;
+    let config_path = settings.data_dir.join("kubeconfig");
+    kubeconfig::ensure_admin(&config_path, &format!("https://{address}"), &certificates)
+        .map_err(Failure::io("write", &config_path))?;
+    let tls = Arc::new(certificates.server_config()?);
+
+    let store = Store::open(lock, &store::Options::default())?;
+    let options = Options {
+        service_cidr: ServiceCidr {
+            network: settings.service_cidr.network(),
+            prefix: settings.service_cidr.prefix_len(),
+        },
+        event_ttl: settings.event_ttl,
+        ..Options::default()
+    };
+    let api = Api::new(store.clone(), options);
+    api.bootstrap().await?;
+    let (stop_server, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(server::serve(Arc::clone(&api), listener, tls, Limits::default(), async {
+        // Dropped or sent, it is the end.
+        let _ = stopped.await;
+    }));
+
+    let authority_pem = certificates.authority_pem().to_owned();
+    let node = start_node(&settings, &api, id, node_name).await?;
+    let client = |name: &str, groups: &[&str]| {
+        Client::new(Arc::new(InProcess::new(Arc::clone(&api), User::new(name, groups))), "podling")
+    };
+    let controllers = Controllers::start(ControllersConfig {
+        client: client(bootstrap::CONTROLLER_MANAGER, &[]),
+        scheduler: client(bootstrap::SCHEDULER, &[]),
+        authority_pem,
+        event_ttl: settings.event_ttl,
+        most_events: MOST_EVENTS,
+    });
+
+    println!(
+        "podling serves on https://{address}; use it with: kubectl --kubeconfig {} get nodes",
+        config_path.display()
+    );
+    // Without systemd there is nobody to tell.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    ends.come().await;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+
+    controllers.close().await;
+    let failures = node.close().await;
+    let _ = stop_server.send(());
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "the server ended in a panic");
+    }
+    let closed = store.close().await;
+    for failure in failures.into_iter().chain(closed.err().map(|error| chain(&error))) {
+        eprintln!("podling: {failure}");
+    }
+    Ok(Code::SUCCESS)
+}
+
+/// The node's part: its agent and its engine.
+struct Running {
+    agent: NodeAgent,
+    engine: Node,
+}
+
+impl Running {
+    /// Ends it; its Pods go on.
+    async fn close(self) -> Vec<String> {
+        let failures = self.engine.close().await.iter().map(|error| chain(error)).collect();
+        self.agent.close().await;
+        failures
+    }
+}
+
+async fn start_node(
+    settings: &Settings,
+    api: &Arc<Api>,
+    id: String,
+    node_name: String,
+) -> Result<Running, Failure> {
+    let user = User::new(format!("system:node:{node_name}"), &[bootstrap::NODES]);
+    let client = Client::new(Arc::new(InProcess::new(Arc::clone(api), user)), "kubelet");
+    let facts = machine::facts(settings, node_name.clone(), engine::host_address());
+    let agent = NodeAgent::start(AgentConfig { client, facts, heartbeat_period: None })
+        .await
+        .map_err(|source| Failure::Register { node: node_name, source })?;
+    let oci_runtime = settings.runtime.as_deref().map(run::find_runtime).transpose()?;
+    let config = NodeConfig {
+        name: id,
+        data_dir: settings.data_dir.clone(),
+        run_dir: settings.run_dir.clone(),
+        image_dir: settings.image_dir.clone(),
+        layer_form: settings.layer_form,
+        image_collection: Some(image::CollectionPolicy::default()),
+        seccomp_dir: settings.data_dir.join("seccomp"),
+        oci_runtime,
+        keep_journals: true,
+        publish: Vec::new(),
+        pod_range: settings.pod_cidr,
+    };
+    let engine = Node::start(config, agent.control_plane()).await.map_err(Failure::Node)?;
+    Ok(Running { agent, engine })
+}
+
+/// What ends a server: SIGTERM, or Ctrl-C.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ends {
+    fn listen() -> Result<Ends, Failure> {
+        let listen = |kind| signal(kind).map_err(Failure::io("listen for signals on", "the process"));
+        Ok(Ends { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn come(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// What tells this node's cgroups and links from those of other nodes of the machine; made once for its data directory.
+fn node_id(data_dir: &Path) -> Result<String, Failure> {
+    let path = data_dir.join("node-id");
+    match fs::read_to_string(&path) {
+        Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Failure::io("read", path)(error));
+        }
+        _ => {}
+    }
+    let id = run::input::hex(&run::input::random::<4>()?);
+    let mut options = fs::OpenOptions::new();
+    let written = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
+    written
+        .and_then(|mut file| std::io::Write::write_all(&mut file, id.as_bytes()))
+        .map_err(Failure::io("write", path))?;
+    Ok(id)
+}

@@ -1,0 +1,173 @@
+//! What `podling serve` is to do: the command line over the configuration file over the defaults.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::failure::Failure;
+use crate::typed;
+
+/// A network in CIDR form.
+pub(super) type Network = engine::PodRange;
+
+/// Everything, decided.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Settings {
+    pub(super) listen: SocketAddr,
+    pub(super) data_dir: PathBuf,
+    pub(super) run_dir: PathBuf,
+    pub(super) image_dir: PathBuf,
+    /// The node's range; one that is free without it.
+    pub(super) pod_cidr: Option<Network>,
+    pub(super) service_cidr: Network,
+    /// The machine's host name without it.
+    pub(super) node_name: Option<String>,
+    pub(super) labels: BTreeMap<String, String>,
+    /// Further names and addresses in the server's certificate.
+    pub(super) tls_names: Vec<String>,
+    pub(super) event_ttl: Duration,
+    pub(super) runtime: Option<PathBuf>,
+    pub(super) layer_form: Option<image::LayerForm>,
+}
+
+/// The configuration file: the same names as the flags, in TOML.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct Written {
+    listen: Option<SocketAddr>,
+    data_dir: Option<PathBuf>,
+    run_dir: Option<PathBuf>,
+    image_dir: Option<PathBuf>,
+    pod_cidr: Option<String>,
+    service_cidr: Option<String>,
+    node_name: Option<String>,
+    labels: BTreeMap<String, String>,
+    tls_names: Vec<String>,
+    event_ttl: Option<String>,
+    runtime: Option<PathBuf>,
+}
+
+/// Where the server listens.
+const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 6443);
+/// Kubernetes' usual range of Services.
+const SERVICE_CIDR: &str = "10.96.0.0/16";
+/// How long an event is kept.
+const EVENT_TTL: Duration = Duration::from_secs(24 * 3600);
+
+/// Reads the file, if there is one, and decides.
+pub(super) fn decide(asked: typed::Serve) -> Result<Settings, Failure> {
+    let written = match &asked.config {
+        Some(path) => read(path)?,
+        None => Written::default(),
+    };
+    let network = |name: &'static str, text: String| {
+        text.parse::<Network>().map_err(|error| Failure::Setting { name, text, why: error.to_string() })
+    };
+    let pod_cidr = asked.pod_cidr.or(written.pod_cidr).map(|text| network("pod-cidr", text)).transpose()?;
+    let service_cidr = asked.service_cidr.or(written.service_cidr).unwrap_or_else(|| SERVICE_CIDR.to_owned());
+    let service_cidr = network("service-cidr", service_cidr)?;
+    if let Some(overlapping) = pod_cidr.filter(|pods| pods.overlaps(service_cidr)) {
+        let why = format!("it overlaps with service-cidr {service_cidr}");
+        return Err(Failure::Setting { name: "pod-cidr", text: overlapping.to_string(), why });
+    }
+    let event_ttl = match (asked.event_ttl, written.event_ttl) {
+        (Some(ttl), _) => ttl,
+        (None, Some(text)) => typed::parse_duration(&text).map_err(|why| Failure::Setting {
+            name: "event-ttl",
+            text,
+            why: why.to_string(),
+        })?,
+        (None, None) => EVENT_TTL,
+    };
+    let node_name = asked.node_name.or(written.node_name);
+    if let Some(name) = &node_name {
+        model::names::dns_subdomain(name).map_err(|why| Failure::Setting {
+            name: "node-name",
+            text: name.clone(),
+            why: why.to_string(),
+        })?;
+    }
+    let mut labels = written.labels;
+    labels.extend(asked.labels);
+    let mut tls_names = written.tls_names;
+    tls_names.extend(asked.tls_names);
+    let absolute = |path: PathBuf| std::path::absolute(&path).map_err(Failure::io("find", path));
+    Ok(Settings {
+        listen: asked.listen.or(written.listen).unwrap_or(LISTEN),
+        data_dir: absolute(asked.data_dir.or(written.data_dir).unwrap_or_else(|| "/var/lib/podling".into()))?,
+        run_dir: absolute(asked.run_dir.or(written.run_dir).unwrap_or_else(|| "/run/podling".into()))?,
+        image_dir: absolute(
+            asked.image_dir.or(written.image_dir).unwrap_or_else(|| "/var/lib/podling/images".into()),
+        )?,
+        pod_cidr,
+        service_cidr,
+        node_name,
+        labels,
+        tls_names,
+        event_ttl,
+        runtime: asked.runtime.or(written.runtime),
+        layer_form: asked.layers.form(),
+    })
+}
+
+fn read(path: &Path) -> Result<Written, Failure> {
+    let text = std::fs::read_to_string(path).map_err(Failure::io("read", path))?;
+    toml::from_str(&text)
+        .map_err(|source| Failure::Configuration { path: path.to_owned(), source: Box::new(source) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked() -> typed::Serve {
+        typed::Serve::default()
+    }
+
+    fn with_file(text: &str) -> Result<Settings, Failure> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("serve.toml");
+        std::fs::write(&path, text).unwrap();
+        decide(typed::Serve { config: Some(path), ..asked() })
+    }
+
+    #[test]
+    fn without_anything_the_defaults_hold() {
+        let settings = decide(asked()).unwrap();
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:6443");
+        assert_eq!(settings.data_dir, Path::new("/var/lib/podling"));
+        assert_eq!(settings.service_cidr.to_string(), "10.96.0.0/16");
+        assert_eq!(settings.event_ttl, Duration::from_secs(86_400));
+    }
+
+    #[test]
+    fn the_command_line_is_above_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("serve.toml");
+        std::fs::write(
+            &path,
+            "listen = \"127.0.0.1:1\"\nnode-name = \"a\"\nevent-ttl = \"1h\"\n[labels]\nx = \"y\"\n",
+        )
+        .unwrap();
+        let asked = typed::Serve { config: Some(path), node_name: Some("b".into()), ..asked() };
+        let settings = decide(asked).unwrap();
+        assert_eq!(settings.node_name.as_deref(), Some("b"));
+        assert_eq!(settings.listen.port(), 1);
+        assert_eq!(settings.event_ttl, Duration::from_secs(3600));
+        assert_eq!(settings.labels["x"], "y");
+    }
+
+    #[test]
+    fn a_wrong_file_says_where() {
+        let error = with_file("listen = \"127.0.0.1:1\"\nlisen = 3\n").unwrap_err();
+        let text = crate::failure::chain(&error);
+        assert!(text.contains("line 2") && text.contains("lisen"), "{text}");
+        assert!(with_file("pod-cidr = \"10.1.2.3/24\"").is_err());
+        assert!(with_file("node-name = \"A b\"").is_err());
+        let error = with_file("pod-cidr = \"10.96.3.0/24\"").unwrap_err();
+        assert!(error.to_string().contains("overlaps"), "{error}");
+    }
+}
