@@ -4,9 +4,11 @@
 //! request under another path, or over a network as it would call a kubelet. It knows no API store, listens nowhere and
 //! authenticates nobody.
 //!
-//!     serve ─► command (exec, attach, run) ─┐
-//!       │  └─► forward (port-forward) ──────┴─► pipe ◄── spdy, websocket: what carries the streams
-//!       └─► route, query, handshake, logs, status: pure
+//! ```text
+//! serve ─► command (exec, attach, run) ─┐
+//!   │  └─► forward (port-forward) ──────┴─► pipe ◄── spdy, websocket: what carries the streams
+//!   └─► route, query, handshake, logs, status: pure
+//! ```
 //!
 //! What is decoded from bytes of a client ([`spdy::frame`], [`spdy::headers`], [`websocket::channel`]) is pure, bounded, and
 //! fuzzed.

@@ -1,5 +1,5 @@
 //! The real kubectl against the service: the one on PATH over WebSocket and over SPDY, and Debian's 1.20, which knows SPDY
-//! only, where it was unpacked to `target/debian/kubernetes-client`.
+//! only, where `cargo xtask kubectl` has fetched it.
 //!
 //! Each case runs with every client. Where there is none, it is said on standard error.
 
@@ -35,12 +35,11 @@ fn clients() -> Vec<Client> {
         }
         None => eprintln!("NOT TESTED: there is no kubectl on PATH"),
     }
-    let debian = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../target/debian/kubernetes-client/usr/bin/kubectl");
+    let debian = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/kubectl/debian/kubectl");
     if debian.exists() {
         clients.push(Client { name: "kubectl 1.20", program: debian, websocket: false });
     } else {
-        eprintln!("NOT TESTED: {} is not there", debian.display());
+        eprintln!("NOT TESTED: there is no kubectl 1.20; cargo xtask kubectl fetches it");
     }
     clients
 }

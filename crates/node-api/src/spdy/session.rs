@@ -1,8 +1,10 @@
 //! One SPDY connection at work: a reader that gives streams and their bytes to whoever serves them, a writer with the one
 //! compressor, and the end of it all.
 //!
-//!     open ──(work is done)──► said: GOAWAY sent ──(peer closes, or linger)──► closed
-//!       └────(peer closes, breaks the rules, or is idle too long)─────────────► closed, work dropped
+//! ```text
+//! open ──(work is done)──► said: GOAWAY sent ──(peer closes, or linger)──► closed
+//!   └────(peer closes, breaks the rules, or is idle too long)─────────────► closed, work dropped
+//! ```
 //!
 //! The linger has two reasons. Closing a TCP socket with unread input (a client still sends standard input) makes the
 //! kernel reset the connection, and the client loses what it has not read yet. And spdystream, when it reads the end of
