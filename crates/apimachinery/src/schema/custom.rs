@@ -25,7 +25,7 @@ impl CustomSchema {
             return Err(errors);
         }
         let mut schema = parse::custom(document);
-        parse::root(&mut schema);
+        parse::root(&mut schema, document);
         let mut warnings = Vec::new();
         if has_member(document, "x-kubernetes-validations") {
             warnings.push(format!(

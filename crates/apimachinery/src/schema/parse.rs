@@ -118,8 +118,16 @@ fn embed(fields: &mut BTreeMap<String, Field>) {
     }
 }
 
+/// What a schema says of an object's metadata, whose shape is given: rules for `name` and `generateName`.
+fn metadata_rule(document: &Value) -> Option<Rule> {
+    let metadata = document.get("properties")?.get("metadata")?;
+    let fields = [("metadata".to_owned(), condition(metadata))].into();
+    Some(Rule::AllOf(vec![Condition { fields, ..Condition::default() }]))
+}
+
 /// The root of a custom kind: what every object has.
-pub(super) fn root(schema: &mut Schema) {
+pub(super) fn root(schema: &mut Schema, document: &Value) {
+    schema.rules.extend(metadata_rule(document));
     if let Kind::Any = schema.kind {
         schema.kind = Kind::Object(Object { keeps_unknown: true, ..Object::default() });
     }
@@ -174,6 +182,9 @@ fn rules(document: &Value) -> Vec<Rule> {
     rules.extend(pair("minProperties", "maxProperties").map(|(least, most)| Rule::Properties(least, most)));
     if is_true(document, "uniqueItems") {
         rules.push(Rule::Unique);
+    }
+    if is_true(document, "x-kubernetes-embedded-resource") {
+        rules.extend(metadata_rule(document));
     }
     rules.extend(conditions("allOf").map(Rule::AllOf));
     rules.extend(conditions("anyOf").map(Rule::AnyOf));

@@ -63,6 +63,9 @@ fn schema(document: &Value, path: &str, level: Level, errors: &mut Vec<FieldErro
         let detail = "must be object if x-kubernetes-embedded-resource is true";
         errors.push(FieldError::invalid(format!("{path}.type"), document["type"].clone(), detail));
     }
+    if level == Level::Root || is_true("x-kubernetes-embedded-resource") {
+        metadata(document, path, errors);
+    }
     forbidden(document, path, errors);
     list(document, path, errors);
     if let Some(pattern) = document.get("pattern").and_then(Value::as_str)
@@ -120,6 +123,21 @@ fn forbidden(document: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if document.get("x-kubernetes-preserve-unknown-fields").and_then(Value::as_bool) == Some(false) {
         let field = format!("{path}.x-kubernetes-preserve-unknown-fields");
         errors.push(FieldError::invalid(field, false, "must be true or undefined"));
+    }
+}
+
+/// Every object has metadata, of a shape that is given; only its names may be restricted.
+fn metadata(document: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let Some(metadata) = document.get("properties").and_then(|properties| properties.get("metadata")) else {
+        return;
+    };
+    let names = ["description", "properties", "type"];
+    let is_restricted =
+        metadata.as_object().is_some_and(|members| members.keys().any(|key| !names.contains(&key.as_str())));
+    let fields = metadata.get("properties").and_then(Value::as_object).into_iter().flatten();
+    if is_restricted || fields.into_iter().any(|(name, _)| name != "name" && name != "generateName") {
+        let detail = "must not specify anything other than name and generateName, but metadata is implicitly specified";
+        errors.push(FieldError::forbidden(format!("{path}.properties[metadata]"), detail));
     }
 }
 

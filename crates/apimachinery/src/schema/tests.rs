@@ -234,6 +234,25 @@ fn what_is_not_structural_is_refused() {
 }
 
 #[test]
+fn of_metadata_only_names_may_be_restricted() {
+    let document = |field: &str| {
+        json!({"type": "object", "properties": {"metadata": {"type": "object",
+            "properties": {field: {"type": "string", "maxLength": 3}}}}})
+    };
+    expect![[r#"
+        s.properties[metadata]: Forbidden: must not specify anything other than name and generateName, but metadata is implicitly specified
+    "#]]
+    .assert_eq(&texts(&CustomSchema::parse(&document("labels"), "s").unwrap_err()));
+    let custom = CustomSchema::parse(&document("name"), "s").unwrap();
+    let check = |name: &str| {
+        let object =
+            json!({"apiVersion": "x/v1", "kind": "X", "metadata": {"name": name, "labels": {"a": "b"}}});
+        validate(&object, &custom.schema, Definitions::builtin(), "").len()
+    };
+    assert_eq!((check("abc"), check("abcd")), (0, 1));
+}
+
+#[test]
 fn rules_that_are_not_evaluated_are_told() {
     let document = json!({"type": "object", "x-kubernetes-validations": [{"rule": "true"}]});
     let custom = CustomSchema::parse(&document, "s").unwrap();
