@@ -21,11 +21,12 @@ mod status;
 mod wanted;
 mod writer;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use client::Client;
 use engine::ControlPlane;
+use serde_json::Value;
 use tokio::task::JoinHandle;
 
 pub use register::NodeFacts;
@@ -73,6 +74,15 @@ impl NodeAgent {
     /// What the engine is given.
     pub fn control_plane(&self) -> Arc<dyn ControlPlane> {
         Arc::clone(&self.plane) as Arc<dyn ControlPlane>
+    }
+
+    /// The Pods of this node as the control plane has them, whenever they are asked for.
+    pub fn pods(&self) -> Arc<dyn Fn() -> Vec<Value> + Send + Sync> {
+        let plane = Arc::clone(&self.plane);
+        Arc::new(move || {
+            let seen = plane.seen.read().unwrap_or_else(PoisonError::into_inner);
+            seen.values().map(|pod| Value::clone(pod)).collect()
+        })
     }
 
     /// Stops following, and writes what is still to be told.

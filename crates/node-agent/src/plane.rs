@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use engine::{ControlPlane, PodChange, Report};
 use model::pod::{KeyedObject, ObjectKind, PodSpec};
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::objects::ObjectKey;
@@ -39,6 +40,8 @@ pub(crate) struct Plane {
     pub(crate) objects: RwLock<HashMap<ObjectKey, KeyedObject>>,
     /// By UID of the Pod.
     pub(crate) pods: Arc<RwLock<HashMap<String, Paths>>>,
+    /// Pods of this node as the control plane has them, by UID.
+    pub(crate) seen: RwLock<HashMap<String, Arc<Value>>>,
     /// Unbounded, because the engine must not wait; the writer keeps only the newest status of each Pod.
     pub(crate) messages: mpsc::UnboundedSender<Message>,
 }
@@ -57,9 +60,19 @@ impl Plane {
             changes: Mutex::new(Some(wanted)),
             objects: RwLock::default(),
             pods: Arc::default(),
+            seen: RwLock::default(),
             messages,
         };
         (Arc::new(plane), Ends { changes, reports })
+    }
+
+    /// Takes the newest state of a Pod; none, when it is gone.
+    pub(crate) fn see(&self, uid: &str, pod: Option<&Arc<Value>>) {
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+        match pod {
+            Some(pod) => seen.insert(uid.to_owned(), Arc::clone(pod)),
+            None => seen.remove(uid),
+        };
     }
 
     /// Returns when everything that was reported is written.

@@ -87,8 +87,15 @@ enum State {
 impl Wanted {
     async fn pod_changed(&mut self, change: Change) -> Result<(), EngineGone> {
         match change {
-            Change::Applied(object) => self.applied(&object).await,
-            Change::Deleted(object) => self.deleted(text(&object, "uid")).await,
+            Change::Applied(object) => {
+                self.plane.see(text(&object, "uid"), Some(&object));
+                self.applied(&object).await
+            }
+            Change::Deleted(object) => {
+                let uid = text(&object, "uid");
+                self.plane.see(uid, None);
+                self.deleted(uid).await
+            }
             Change::Synced => {
                 if self.synced == Synced::No {
                     self.synced = Synced::Seen;

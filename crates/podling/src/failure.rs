@@ -68,6 +68,9 @@ pub(crate) enum Failure {
     /// Certificates cannot be made or are damaged.
     #[error(transparent)]
     Certificates(#[from] api::auth::certificates::CertificateError),
+    /// The keys of tokens cannot be made or are damaged.
+    #[error(transparent)]
+    Keys(#[from] api::auth::tokens::KeyError),
     /// What must be there before the first client cannot be made.
     #[error(transparent)]
     Bootstrap(#[from] api::BootstrapError),

@@ -14,21 +14,23 @@ mod settings;
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use api::auth::certificates::{Certificates, Names};
-use api::auth::{bootstrap, kubeconfig};
+use api::auth::tokens::{self, Keys, Tokens};
+use api::auth::{bootstrap, certificates, kubeconfig};
 use api::server::{self, Limits};
 use api::{Api, Options, ServiceCidr, User};
 use client::Client;
 use controllers::{Controllers, ControllersConfig};
 use engine::{Node, NodeConfig};
 use node_agent::{AgentConfig, NodeAgent};
+use node_api::NodeApi;
 use store::{DataLock, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 
 use self::in_process::InProcess;
 use self::settings::Settings;
@@ -60,7 +62,8 @@ async fn serve(settings: Settings) -> Result<Code, Failure> {
     let names = Names { node: node_name.clone(), server: settings.tls_names.clone() };
     let certificates = Certificates::ensure(&settings.data_dir.join("pki"), names, jiff::Timestamp::now())?;
     let config_path = settings.data_dir.join("kubeconfig");
-    kubeconfig::ensure_admin(&config_path, &format!("https://{address}"), &certificates)
+    let server_url = format!("https://{address}");
+    kubeconfig::ensure_admin(&config_path, &server_url, &certificates)
         .map_err(Failure::io("write", &config_path))?;
     let tls = Arc::new(certificates.server_config()?);
 
@@ -73,7 +76,8 @@ async fn serve(settings: Settings) -> Result<Code, Failure> {
         event_ttl: settings.event_ttl,
         ..Options::default()
     };
-    let api = Api::new(store.clone(), options);
+    let keys = Keys::ensure(&settings.data_dir.join("pki").join("tokens"))?;
+    let api = Api::new(store.clone(), Tokens::new(keys, tokens::ISSUER, tokens::MAX_LIFE), options);
     api.bootstrap().await?;
     let (stop_server, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(server::serve(Arc::clone(&api), listener, tls, Limits::default(), async {
@@ -82,6 +86,8 @@ async fn serve(settings: Settings) -> Result<Code, Failure> {
     }));
 
     let authority_pem = certificates.authority_pem().to_owned();
+    let certificates = Arc::new(Mutex::new(certificates));
+    let renewal = tokio::spawn(renew(Arc::clone(&certificates), config_path.clone(), server_url.clone()));
     let node = start_node(&settings, &api, id, node_name).await?;
     let client = |name: &str, groups: &[&str]| {
         Client::new(Arc::new(InProcess::new(Arc::clone(&api), User::new(name, groups))), "podling")
@@ -103,6 +109,7 @@ async fn serve(settings: Settings) -> Result<Code, Failure> {
     ends.come().await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
 
+    renewal.abort();
     controllers.close().await;
     let failures = node.close().await;
     let _ = stop_server.send(());
@@ -114,6 +121,16 @@ async fn serve(settings: Settings) -> Result<Code, Failure> {
         eprintln!("podling: {failure}");
     }
     Ok(Code::SUCCESS)
+}
+
+/// Renews certificates when they are due, the kubeconfig with them.
+async fn renew(certificates: Arc<Mutex<Certificates>>, config_path: PathBuf, server_url: String) {
+    let renewed = |certificates: &Certificates| {
+        if let Err(error) = kubeconfig::ensure_admin(&config_path, &server_url, certificates) {
+            tracing::error!(%error, path = %config_path.display(), "cannot write the renewed kubeconfig");
+        }
+    };
+    certificates::keep_renewed(&certificates, renewed).await;
 }
 
 /// The node's part: its agent and its engine.
@@ -142,7 +159,7 @@ async fn start_node(
     let facts = machine::facts(settings, node_name.clone(), engine::host_address());
     let agent = NodeAgent::start(AgentConfig { client, facts, heartbeat_period: None })
         .await
-        .map_err(|source| Failure::Register { node: node_name, source })?;
+        .map_err(|source| Failure::Register { node: node_name.clone(), source })?;
     let oci_runtime = settings.runtime.as_deref().map(run::find_runtime).transpose()?;
     let config = NodeConfig {
         name: id,
@@ -158,6 +175,9 @@ async fn start_node(
         pod_range: settings.pod_cidr,
     };
     let engine = Node::start(config, agent.control_plane()).await.map_err(Failure::Node)?;
+    let streams =
+        NodeApi::new(engine.streams(), node_name.clone(), agent.pods(), node_api::Limits::default());
+    api.set_node(node_name, Arc::new(streams));
     Ok(Running { agent, engine })
 }
 
