@@ -135,20 +135,13 @@ impl Drop for Node<'_> {
                 panic!("podling serve ended with {finished}; deleting its Pods gave {deleted:?}");
             }
         }
-        // What a node keeps for its next start is no leak; everything else is looked for afterwards.
-        for kept in [
-            "kubeconfig",
-            "node-id",
-            "pki",
-            "objects.db",
-            "objects.db-wal",
-            "objects.db-shm",
-            "lock",
-            "logs",
-            "journal",
-        ] {
+        // What a node keeps for its next start is no leak; everything else is looked for afterwards, a Pod's directory too.
+        for kept in ["kubeconfig", "node-id", "lock", "pki", "store", "logs", "journal", "journals"] {
             let path = self.podling.data_dir().join(kept);
             let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+        }
+        for directory in [self.podling.data_dir(), self.podling.run_dir()] {
+            let _ = std::fs::remove_dir(directory.join("pods"));
         }
     }
 }

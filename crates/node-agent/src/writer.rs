@@ -109,6 +109,8 @@ impl Writer {
                 let telling = self.telling(&uid, namespace, name);
                 telling.status = Some(status);
             }
+            // Of a Pod that the engine never had it knows no name; whoever deleted the object knows it is gone.
+            ReportKind::Gone if name.is_empty() && !self.pods.contains_key(&uid) => return,
             ReportKind::Gone => self.telling(&uid, namespace, name).is_gone = true,
             ReportKind::Event { warning, reason, message, container } => {
                 let field_path = container.and_then(|container| {

@@ -97,7 +97,7 @@ fn endpoint(api: &Api, call: &Call, target: &Target) -> Result<(IpAddr, u16), Fa
     let wanted = match asked {
         None => ports.first(),
         Some(asked) => {
-            ports.iter().find(|port| text(port, "/name") == Some(asked) || port["port"].to_string() == asked)
+            ports.iter().find(|port| text(port, "/name") == Some(asked) || port["port"].as_u64() == asked.parse().ok())
         }
     };
     let missing = || {
