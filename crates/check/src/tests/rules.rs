@@ -261,7 +261,7 @@ fn volumes_that_nobody_mounts_or_that_cannot_be() {
         ),
         &[("no-token", ADVICE, 6)],
     );
-    let told = "{items: [{path: n, fieldRef: {fieldPath: metadata.name}}]}";
+    let told = "{items: [{path: name, fieldRef: {fieldPath: metadata.name}}]}";
     all_are_silent(&[
         &one("{name: v, mountPath: /a}", &format!("- {{name: v, downwardAPI: {told}}}")),
         &one(
