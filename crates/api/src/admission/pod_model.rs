@@ -62,10 +62,16 @@ pub(crate) fn edit(old: &Value, new: &Value, part: Part) -> Vec<Cause> {
         .collect()
 }
 
+/// Fields that a manifest alone cannot honour, and this server does: [`super::pods`] mounts the token.
+const HONOURED_HERE: &[&str] = &["spec.automountServiceAccountToken"];
+
 /// What the writer of a Pod should know.
 pub(crate) fn warnings(object: &Value) -> Vec<String> {
     let Ok(read) = parse(&slim(object)) else { return Vec::new() };
-    let told = read.warnings.iter().filter(|problem| problem.kind == ProblemKind::NotHonoured);
+    let is_told = |problem: &&Problem| {
+        problem.kind == ProblemKind::NotHonoured && !HONOURED_HERE.contains(&problem.path.as_str())
+    };
+    let told = read.warnings.iter().filter(is_told);
     told.map(|problem| {
         let hint =
             problem.hint.as_deref().map(|hint| format!(" ({})", hint.replace('\n', " "))).unwrap_or_default();
@@ -155,6 +161,16 @@ mod tests {
         let read = read(&pod(json!([{"name": "d", "image": "busybox:1", "targetContainerName": "a"}])));
         let read = read.map_err(|causes| format!("{causes:?}")).expect("valid");
         assert_eq!(read.pod.spec.ephemeral_containers[0].target.as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn a_token_that_this_server_mounts_is_no_warning() {
+        let mut pod = pod(json!([]));
+        pod["spec"]["automountServiceAccountToken"] = json!(true);
+        pod["spec"]["priority"] = json!(5);
+        let warnings = warnings(&pod);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].starts_with("spec.priority"), "{warnings:?}");
     }
 
     #[test]
