@@ -67,16 +67,7 @@ async fn serve(settings: Settings) -> Result<Code, Failure> {
     let tls = Arc::new(certificates.server_config()?);
 
     let store = Store::open(lock, &store::Options::default())?;
-    let options = Options {
-        service_cidr: ServiceCidr {
-            network: settings.service_cidr.network(),
-            prefix: settings.service_cidr.prefix_len(),
-        },
-        event_ttl: settings.event_ttl,
-        ..Options::default()
-    };
-    let keys = Keys::ensure(&settings.data_dir.join("pki").join("tokens"))?;
-    let api = Api::new(store.clone(), Tokens::new(keys, tokens::ISSUER, tokens::MAX_LIFE), options);
+    let api = make_api(&settings, &store)?;
     api.bootstrap().await?;
     api.set_node_access(Arc::new(certificates.node_client_config()?));
     let (stop_server, stopped) = oneshot::channel::<()>();
@@ -92,19 +83,11 @@ async fn serve(settings: Settings) -> Result<Code, Failure> {
         true => Some(start_node(&settings, &api, id, node_name).await?),
         false => None,
     };
-    let client = |name: &str, groups: &[&str]| {
-        Client::new(Arc::new(InProcess::new(Arc::clone(&api), User::new(name, groups))), "podling")
-    };
-    let controllers = Controllers::start(ControllersConfig {
-        client: client(bootstrap::CONTROLLER_MANAGER, &[]),
-        scheduler: client(bootstrap::SCHEDULER, &[]),
-        authority_pem,
-        event_ttl: settings.event_ttl,
-        most_events: MOST_EVENTS,
-    });
+    let controllers = start_controllers(&api, authority_pem, &settings);
 
     println!(
-        "podling serves on https://{address}; use it with: kubectl --kubeconfig {} get nodes",
+        "podling serves on {}; use it with: kubectl --kubeconfig {} get nodes",
+        kubeconfigs.server_url,
         kubeconfigs.admin.display()
     );
     // Without systemd there is nobody to tell.
@@ -127,6 +110,20 @@ async fn serve(settings: Settings) -> Result<Code, Failure> {
         eprintln!("podling: {failure}");
     }
     Ok(Code::SUCCESS)
+}
+
+<<<<<<< HEAD
+fn make_api(settings: &Settings, store: &Store) -> Result<Arc<Api>, Failure> {
+    let options = Options {
+        service_cidr: ServiceCidr {
+            network: settings.service_cidr.network(),
+            prefix: settings.service_cidr.prefix_len(),
+        },
+        event_ttl: settings.event_ttl,
+        ..Options::default()
+    };
+    let keys = Keys::ensure(&settings.data_dir.join("pki").join("tokens"))?;
+    Ok(Api::new(store.clone(), Tokens::new(keys, tokens::ISSUER, tokens::MAX_LIFE), options))
 }
 
 /// The kubeconfigs that are written.
@@ -157,6 +154,24 @@ impl Kubeconfigs {
 
 /// Renews certificates when they are due, and with them what was made of them.
 async fn renew(certificates: Arc<Mutex<Certificates>>, api: Arc<Api>, kubeconfigs: Kubeconfigs) {
+=======
+/// What acts on objects, each as the user that it is in Kubernetes.
+fn start_controllers(api: &Arc<Api>, authority_pem: String, settings: &Settings) -> Controllers {
+    let client = |name: &str| {
+        Client::new(Arc::new(InProcess::new(Arc::clone(api), User::new(name, &[]))), "podling")
+    };
+    Controllers::start(ControllersConfig {
+        client: client(bootstrap::CONTROLLER_MANAGER),
+        scheduler: client(bootstrap::SCHEDULER),
+        authority_pem,
+        event_ttl: settings.event_ttl,
+        most_events: MOST_EVENTS,
+    })
+}
+
+/// Renews certificates when they are due, the kubeconfig with them.
+async fn renew(certificates: Arc<Mutex<Certificates>>, config_path: PathBuf, server_url: String) {
+>>>>>>> main
     let renewed = |certificates: &Certificates| {
         if let Err(error) = kubeconfigs.ensure(certificates) {
             tracing::error!(error = chain(&error), "cannot write the renewed kubeconfig");

@@ -61,7 +61,7 @@ fn install_python(folder: &Path, pins: &[PathBuf]) -> Result {
     }
     command::run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
     let mut pip = Command::new(folder.join("bin/pip"));
-    pip.args(["install", "--quiet", "--disable-pip-version-check"]);
+    pip.args(["install", "--quiet", "--disable-pip-version-check", "--no-compile"]);
     for pin in pins {
         pip.arg("--requirement").arg(pin);
     }
