@@ -112,7 +112,7 @@ async fn serve(settings: Settings) -> Result<Code, Failure> {
     Ok(Code::SUCCESS)
 }
 
-<<<<<<< HEAD
+/// The API over what is stored.
 fn make_api(settings: &Settings, store: &Store) -> Result<Arc<Api>, Failure> {
     let options = Options {
         service_cidr: ServiceCidr {
@@ -124,6 +124,19 @@ fn make_api(settings: &Settings, store: &Store) -> Result<Arc<Api>, Failure> {
     };
     let keys = Keys::ensure(&settings.data_dir.join("pki").join("tokens"))?;
     Ok(Api::new(store.clone(), Tokens::new(keys, tokens::ISSUER, tokens::MAX_LIFE), options))
+}
+
+/// What acts on objects, each as the user that it is in Kubernetes.
+fn start_controllers(api: &Arc<Api>, authority_pem: String, settings: &Settings) -> Controllers {
+    let client =
+        |name: &str| Client::new(Arc::new(InProcess::new(Arc::clone(api), User::new(name, &[]))), "podling");
+    Controllers::start(ControllersConfig {
+        client: client(bootstrap::CONTROLLER_MANAGER),
+        scheduler: client(bootstrap::SCHEDULER),
+        authority_pem,
+        event_ttl: settings.event_ttl,
+        most_events: MOST_EVENTS,
+    })
 }
 
 /// The kubeconfigs that are written.
@@ -154,24 +167,6 @@ impl Kubeconfigs {
 
 /// Renews certificates when they are due, and with them what was made of them.
 async fn renew(certificates: Arc<Mutex<Certificates>>, api: Arc<Api>, kubeconfigs: Kubeconfigs) {
-=======
-/// What acts on objects, each as the user that it is in Kubernetes.
-fn start_controllers(api: &Arc<Api>, authority_pem: String, settings: &Settings) -> Controllers {
-    let client = |name: &str| {
-        Client::new(Arc::new(InProcess::new(Arc::clone(api), User::new(name, &[]))), "podling")
-    };
-    Controllers::start(ControllersConfig {
-        client: client(bootstrap::CONTROLLER_MANAGER),
-        scheduler: client(bootstrap::SCHEDULER),
-        authority_pem,
-        event_ttl: settings.event_ttl,
-        most_events: MOST_EVENTS,
-    })
-}
-
-/// Renews certificates when they are due, the kubeconfig with them.
-async fn renew(certificates: Arc<Mutex<Certificates>>, config_path: PathBuf, server_url: String) {
->>>>>>> main
     let renewed = |certificates: &Certificates| {
         if let Err(error) = kubeconfigs.ensure(certificates) {
             tracing::error!(error = chain(&error), "cannot write the renewed kubeconfig");
