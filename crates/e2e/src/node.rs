@@ -140,6 +140,8 @@ impl Drop for Node<'_> {
             let path = self.podling.data_dir().join(kept);
             let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
         }
-        let _ = std::fs::remove_dir(self.podling.data_dir().join("pods"));
+        for directory in [self.podling.data_dir(), self.podling.run_dir()] {
+            let _ = std::fs::remove_dir(directory.join("pods"));
+        }
     }
 }

@@ -17,12 +17,16 @@
 //! - [`ReportKind::Finished`] asks for nothing: the Pod has ended and stays visible until somebody deletes it.
 //! - [`ControlPlane::object`] is asked from many Pods at once and must answer from memory. When an answer changes, send
 //!   [`PodChange::DependencyChanged`] to the Pods that it concerns.
+//! - [`ControlPlane::token`] is asked before the volumes of a Pod are made, and again before a token ends. It may take its
+//!   time: nothing but that Pod's volumes waits.
 //! - [`ControlPlane::report`] must return at once: queue.
 //! - The daemon may die between any two of these. Nothing of the above needs to be remembered by the control plane: it says
 //!   what is wanted, and the engine finds out what is.
 
 use model::pod::{KeyedObject, ObjectKind, Pod};
 use tokio::sync::mpsc;
+
+use crate::streams::Pending;
 
 /// The source of desired state and the sink of observed state, for one node.
 pub trait ControlPlane: Send + Sync + 'static {
@@ -36,8 +40,71 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// Pod that lacks a ConfigMap fails at once; a store may get it later, so the Pod waits.
     fn objects_may_appear(&self) -> bool;
 
+    /// Asks for a token of a Pod's ServiceAccount.
+    fn token(&self, request: TokenRequest) -> Pending<'_, Result<Token, TokenError>>;
+
     /// Takes what happened. Must not block: implementations queue.
     fn report(&self, report: Report);
+}
+
+/// A token that a Pod is to hold: good for its ServiceAccount, and only as long as the Pod exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRequest {
+    /// Namespace of the Pod and its ServiceAccount.
+    pub namespace: String,
+    /// The ServiceAccount.
+    pub service_account: String,
+    /// Whom the token is for; the API server itself when absent.
+    pub audience: Option<String>,
+    /// How long it shall be good for.
+    pub expiration_seconds: u64,
+    /// The Pod that it is bound to.
+    pub pod_name: String,
+    /// UID of that Pod.
+    pub pod_uid: String,
+}
+
+/// A token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token {
+    /// The token itself.
+    pub token: String,
+    /// How long it is good for, from its making.
+    pub lifetime: std::time::Duration,
+    /// When it ends, in nanoseconds since the epoch.
+    pub expires_at_wall_nanos: i64,
+}
+
+/// Tokens never reach a log.
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Token")
+            .field("lifetime", &self.lifetime)
+            .field("expires_at_wall_nanos", &self.expires_at_wall_nanos)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// Nobody here issues any.
+    #[error(
+        "there is no API server here that issues ServiceAccount tokens: run the Pod under `podling serve`, or leave \
+         serviceAccountToken out of its projected volumes"
+    )]
+    NoServer,
+    /// The API server did not issue it.
+    #[error("cannot get a token of ServiceAccount {namespace}/{service_account}")]
+    Failed {
+        /// The namespace.
+        namespace: String,
+        /// The ServiceAccount.
+        service_account: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 /// A change of what is wanted on this node.

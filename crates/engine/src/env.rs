@@ -9,20 +9,7 @@ use std::collections::BTreeMap;
 use model::expand::expand;
 use model::pod::{Container, EnvValue, KeyedObject, ObjectKind, Pod};
 
-/// What fields and resources of the Pod are known when a container starts.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct DownwardApi {
-    /// `status.podIP` and `status.podIPs`.
-    pub pod_ips: Vec<String>,
-    /// `status.hostIP`.
-    pub host_ip: String,
-    /// `spec.nodeName`.
-    pub node_name: String,
-    /// What `limits.cpu` says when the container has none: thousandths of a core.
-    pub allocatable_cpu_millis: i64,
-    /// What `limits.memory` says when the container has none.
-    pub allocatable_memory_bytes: i64,
-}
+use crate::downward::DownwardApi;
 
 /// Why the environment cannot be made; Kubernetes calls it CreateContainerConfigError.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,10 +91,18 @@ pub(crate) fn resolve(
                     .map(|value| text(&variable.name, value))
                     .transpose()?
             }
-            EnvValue::Field(field) => Some(field_value(pod, downward, &variable.name, field)?),
+            EnvValue::Field(field) => Some(
+                downward
+                    .field(pod, field)
+                    .ok_or_else(|| EnvError::Field { name: variable.name.clone(), field: field.clone() })?,
+            ),
             EnvValue::Resource { container: of, resource, divisor } => {
                 let of = of.as_deref().and_then(|name| pod.spec.container(name)).unwrap_or(container);
-                Some(resource_value(of, downward, &variable.name, resource, divisor.nanos())?)
+                let told = downward.resource(of, resource, divisor.nanos());
+                Some(told.ok_or_else(|| EnvError::Resource {
+                    name: variable.name.clone(),
+                    resource: resource.clone(),
+                })?)
             }
         };
         if let Some(value) = value {
@@ -208,52 +203,6 @@ fn key_value(
             key: key.to_owned(),
         }),
     }
-}
-
-fn field_value(pod: &Pod, downward: &DownwardApi, variable: &str, field: &str) -> Result<String, EnvError> {
-    let keyed = |of: &BTreeMap<String, String>, prefix: &str| {
-        let key = field.strip_prefix(prefix)?.strip_prefix("['")?.strip_suffix("']")?;
-        Some(of.get(key).cloned().unwrap_or_default())
-    };
-    let value = match field {
-        "metadata.name" => Some(pod.meta.name.clone()),
-        "metadata.namespace" => Some(pod.meta.namespace.clone()),
-        "metadata.uid" => Some(pod.meta.uid.clone()),
-        "spec.nodeName" => Some(downward.node_name.clone()),
-        "spec.serviceAccountName" => Some(pod.spec.service_account_name.clone()),
-        "status.hostIP" | "status.hostIPs" => Some(downward.host_ip.clone()),
-        "status.podIP" => Some(downward.pod_ips.first().cloned().unwrap_or_default()),
-        "status.podIPs" => Some(downward.pod_ips.join(",")),
-        _ => keyed(&pod.meta.labels, "metadata.labels")
-            .or_else(|| keyed(&pod.meta.annotations, "metadata.annotations")),
-    };
-    value.ok_or_else(|| EnvError::Field { name: variable.to_owned(), field: field.to_owned() })
-}
-
-/// The amount in units of the divisor, rounded up (KEP: downward API resources).
-fn resource_value(
-    container: &Container,
-    downward: &DownwardApi,
-    variable: &str,
-    resource: &str,
-    divisor_nanos: i128,
-) -> Result<String, EnvError> {
-    let unsupported = || EnvError::Resource { name: variable.to_owned(), resource: resource.to_owned() };
-    let (list, name) = resource.split_once('.').ok_or_else(unsupported)?;
-    let amounts = match list {
-        "limits" => &container.resources.limits,
-        "requests" => &container.resources.requests,
-        _ => return Err(unsupported()),
-    };
-    let nanos = match (amounts.get(name), list, name) {
-        (Some(quantity), _, _) => quantity.nanos(),
-        (None, "limits", "cpu") => i128::from(downward.allocatable_cpu_millis) * 1_000_000,
-        (None, "limits", "memory") => i128::from(downward.allocatable_memory_bytes) * 1_000_000_000,
-        (None, "requests", _) => 0,
-        _ => return Err(unsupported()),
-    };
-    let divisor = if divisor_nanos > 0 { divisor_nanos } else { 1_000_000_000 };
-    Ok((nanos.div_euclid(divisor) + i128::from(nanos.rem_euclid(divisor) != 0)).to_string())
 }
 
 #[cfg(test)]

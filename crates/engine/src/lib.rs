@@ -11,6 +11,7 @@ mod checkpoint;
 mod clock;
 pub mod control_plane;
 mod diagnose;
+mod downward;
 mod env;
 mod grpc_probe;
 mod host_devices;
@@ -31,7 +32,7 @@ pub mod streams;
 mod termination;
 
 pub use container::warm_up;
-pub use control_plane::{ControlPlane, PodChange, Report, ReportKind};
+pub use control_plane::{ControlPlane, PodChange, Report, ReportKind, Token, TokenError, TokenRequest};
 pub use network::{NetworkError, host_address};
 pub use node::{Node, NodeConfig, NodeError, PodRange, Publish};
 pub use reclaim::{ReclaimError, reclaim};

@@ -6,7 +6,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use engine::{ControlPlane, Node, NodeConfig, PodChange, Report, ReportKind};
+use engine::streams::Pending;
+use engine::{
+    ControlPlane, Node, NodeConfig, PodChange, Report, ReportKind, Token, TokenError, TokenRequest,
+};
 use lifecycle::Status;
 use lifecycle::status::{ContainerState, ContainerStatus};
 use linux::cgroup::{Cgroup, Hierarchy, Limits, weight_from_shares};
@@ -56,6 +59,10 @@ impl ControlPlane for Plane {
 
     fn objects_may_appear(&self) -> bool {
         false
+    }
+
+    fn token(&self, _: TokenRequest) -> Pending<'_, Result<Token, TokenError>> {
+        Box::pin(async { Err(TokenError::NoServer) })
     }
 
     fn report(&self, report: Report) {

@@ -13,7 +13,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc as std_mpsc};
 use std::time::Duration;
 
-use engine::{ControlPlane, Node, PodChange, Report, ReportKind};
+use engine::streams::Pending;
+use engine::{ControlPlane, Node, PodChange, Report, ReportKind, Token, TokenError, TokenRequest};
 use lifecycle::Status;
 use lifecycle::status::ContainerState;
 use model::pod::{KeyedObject, ObjectKind, Pod};
@@ -56,6 +57,10 @@ impl ControlPlane for Plane {
 
     fn objects_may_appear(&self) -> bool {
         false
+    }
+
+    fn token(&self, _: TokenRequest) -> Pending<'_, Result<Token, TokenError>> {
+        Box::pin(async { Err(TokenError::NoServer) })
     }
 
     fn report(&self, report: Report) {

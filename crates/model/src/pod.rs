@@ -640,6 +640,20 @@ pub enum VolumeSource {
         /// A missing object or key is not an error.
         optional: bool,
     },
+    /// Fields of the Pod as files.
+    DownwardApi {
+        /// The files.
+        items: Vec<DownwardFile>,
+        /// Mode of files that name none.
+        default_mode: u32,
+    },
+    /// Files of several sources in one directory.
+    Projected {
+        /// The sources; where two have a file of one path, the later one wins.
+        sources: Vec<Projection>,
+        /// Mode of files that name none.
+        default_mode: u32,
+    },
     /// A path of the node.
     HostPath {
         /// The path.
@@ -651,6 +665,106 @@ pub enum VolumeSource {
     Unsupported {
         /// The field's name, such as `persistentVolumeClaim`.
         kind: String,
+    },
+}
+
+impl VolumeSource {
+    /// Whether it is a directory of files that podling writes and keeps up to date, and so is mounted read-only.
+    pub fn is_written(&self) -> bool {
+        match self {
+            VolumeSource::Object { .. }
+            | VolumeSource::DownwardApi { .. }
+            | VolumeSource::Projected { .. } => true,
+            VolumeSource::EmptyDir { .. }
+            | VolumeSource::HostPath { .. }
+            | VolumeSource::Unsupported { .. } => false,
+        }
+    }
+
+    /// ConfigMaps and Secrets of which it speaks.
+    pub fn objects(&self) -> impl Iterator<Item = (ObjectKind, &str)> {
+        let alone = match self {
+            VolumeSource::Object { kind, name, .. } => Some((*kind, name.as_str())),
+            _ => None,
+        };
+        let projected = self.projections().iter().filter_map(|source| match source {
+            Projection::Object { kind, name, .. } => Some((*kind, name.as_str())),
+            _ => None,
+        });
+        alone.into_iter().chain(projected)
+    }
+
+    /// Tokens that it holds.
+    pub fn tokens(&self) -> impl Iterator<Item = &TokenProjection> {
+        self.projections().iter().filter_map(|source| match source {
+            Projection::Token(token) => Some(token),
+            _ => None,
+        })
+    }
+
+    fn projections(&self) -> &[Projection] {
+        match self {
+            VolumeSource::Projected { sources, .. } => sources,
+            _ => &[],
+        }
+    }
+}
+
+/// One `sources` entry of a projected volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Projection {
+    /// The keys of a ConfigMap or Secret.
+    Object {
+        /// ConfigMap or Secret.
+        kind: ObjectKind,
+        /// Its name.
+        name: String,
+        /// Which keys become which files; every key when empty.
+        items: Vec<KeyToPath>,
+        /// A missing object or key is not an error.
+        optional: bool,
+    },
+    /// Fields of the Pod.
+    DownwardApi(Vec<DownwardFile>),
+    /// A token of the Pod's ServiceAccount.
+    Token(TokenProjection),
+}
+
+/// `serviceAccountToken` of a projected volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenProjection {
+    /// Whom the token is for; the API server itself when absent.
+    pub audience: Option<String>,
+    /// How long a token shall be good for.
+    pub expiration_seconds: u64,
+    /// Relative path of the file.
+    pub path: String,
+}
+
+/// One `items` entry of a downwardAPI volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownwardFile {
+    /// Relative path of the file.
+    pub path: String,
+    /// Its mode.
+    pub mode: Option<u32>,
+    /// What stands in it.
+    pub value: DownwardValue,
+}
+
+/// What a downwardAPI volume tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DownwardValue {
+    /// A field of the Pod, such as `metadata.labels`.
+    Field(String),
+    /// A resource of a container, such as `limits.memory`.
+    Resource {
+        /// The container.
+        container: String,
+        /// `limits.cpu`, `requests.memory`, ...
+        resource: String,
+        /// The unit in which it is given.
+        divisor: Quantity,
     },
 }
 

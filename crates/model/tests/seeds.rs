@@ -45,7 +45,7 @@ const PODS: &[(&str, &str, &[&str])] = &[
     ("000-03-redis-proxy.yaml", "redis proxy", &[]),
     ("000-04-shared-data.yaml", "container1 container2", &[]),
     ("001-05-web-server-with-logging.yaml", "web-server log-aggregator", &[]),
-    ("001-07-app-with-istio-proxy.yaml", "my-app istio-proxy", &["spec.volumes[1].projected"]),
+    ("001-07-app-with-istio-proxy.yaml", "my-app istio-proxy", &[]),
     ("001-08-web-app-with-migration.yaml", "wait-for-db db-migration config-downloader web-app", &[]),
     ("001-09-secure-web-app.yaml", "cert-generator cert-validator web-server", &[]),
     ("001-10-app-with-cache.yaml", "redis web-app", &[]),

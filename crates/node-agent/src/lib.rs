@@ -18,6 +18,7 @@ mod plane;
 mod references;
 mod register;
 mod status;
+mod tokens;
 mod wanted;
 mod writer;
 
@@ -56,7 +57,7 @@ impl NodeAgent {
     pub async fn start(config: AgentConfig) -> Result<NodeAgent, client::Error> {
         register::ensure_node(&config.client, &config.facts).await?;
         let name = config.facts.name.clone();
-        let (plane, ends) = Plane::new();
+        let (plane, ends) = Plane::new(config.client.clone());
         let pods = Arc::clone(&plane.pods);
         let writer = tokio::spawn(writer::run(config.client.clone(), name.clone(), ends.reports, pods));
         let mut tasks = vec![tokio::spawn(wanted::run(

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use engine::{ControlPlane, PodChange, Report};
+use client::Client;
+use engine::streams::Pending;
+use engine::{ControlPlane, PodChange, Report, Token, TokenError, TokenRequest};
 use model::pod::{KeyedObject, ObjectKind, PodSpec};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::objects::ObjectKey;
+use crate::tokens;
 
 /// Changes that may wait for the engine; more make the watch wait.
 const QUEUE_LENGTH: usize = 256;
@@ -35,6 +38,8 @@ pub(crate) type Paths = BTreeMap<String, String>;
 
 /// Shared by the engine's side and the agent's tasks.
 pub(crate) struct Plane {
+    /// Asks for tokens.
+    client: Client,
     changes: Mutex<Option<mpsc::Receiver<PodChange>>>,
     /// ConfigMaps and Secrets that Pods of this node speak of, as they are now.
     pub(crate) objects: RwLock<HashMap<ObjectKey, KeyedObject>>,
@@ -53,10 +58,11 @@ pub(crate) struct Ends {
 }
 
 impl Plane {
-    pub(crate) fn new() -> (Arc<Plane>, Ends) {
+    pub(crate) fn new(client: Client) -> (Arc<Plane>, Ends) {
         let (changes, wanted) = mpsc::channel(QUEUE_LENGTH);
         let (messages, reports) = mpsc::unbounded_channel();
         let plane = Plane {
+            client,
             changes: Mutex::new(Some(wanted)),
             objects: RwLock::default(),
             pods: Arc::default(),
@@ -99,6 +105,10 @@ impl ControlPlane for Plane {
 
     fn objects_may_appear(&self) -> bool {
         true
+    }
+
+    fn token(&self, request: TokenRequest) -> Pending<'_, Result<Token, TokenError>> {
+        Box::pin(tokens::fetch(&self.client, request))
     }
 
     fn report(&self, report: Report) {

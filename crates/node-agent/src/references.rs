@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use model::pod::{EnvValue, ObjectKind, PodSpec, VolumeSource};
+use model::pod::{EnvValue, ObjectKind, PodSpec};
 
 /// Kind and name of each, in the Pod's own namespace.
 pub(crate) fn of(spec: &PodSpec) -> BTreeSet<(ObjectKind, String)> {
@@ -19,9 +19,7 @@ pub(crate) fn of(spec: &PodSpec) -> BTreeSet<(ObjectKind, String)> {
         }
     }
     for volume in &spec.volumes {
-        if let VolumeSource::Object { kind, name, .. } = &volume.source {
-            found.insert((*kind, name.clone()));
-        }
+        found.extend(volume.source.objects().map(|(kind, name)| (kind, name.to_owned())));
     }
     found.extend(spec.image_pull_secrets.iter().map(|name| (ObjectKind::Secret, name.clone())));
     found
@@ -48,11 +46,14 @@ spec:
     volumeMounts: [{name: files, mountPath: /files}]
   volumes:
   - {name: files, configMap: {name: third}}
+  - {name: more, projected: {sources: [{configMap: {name: fourth}}, {secret: {name: fifth}}]}}
 "#;
         let manifest = model::manifest::parse("pod.yaml", text.as_bytes()).unwrap();
         let expected = [
             (ObjectKind::ConfigMap, "first"),
             (ObjectKind::ConfigMap, "third"),
+            (ObjectKind::ConfigMap, "fourth"),
+            (ObjectKind::Secret, "fifth"),
             (ObjectKind::Secret, "registry"),
             (ObjectKind::Secret, "second"),
         ];

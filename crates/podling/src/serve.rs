@@ -89,19 +89,10 @@ async fn serve(settings: Settings) -> Result<Code, Failure> {
     let certificates = Arc::new(Mutex::new(certificates));
     let renewal = tokio::spawn(renew(Arc::clone(&certificates), config_path.clone(), server_url.clone()));
     let node = start_node(&settings, &api, id, node_name).await?;
-    let client = |name: &str, groups: &[&str]| {
-        Client::new(Arc::new(InProcess::new(Arc::clone(&api), User::new(name, groups))), "podling")
-    };
-    let controllers = Controllers::start(ControllersConfig {
-        client: client(bootstrap::CONTROLLER_MANAGER, &[]),
-        scheduler: client(bootstrap::SCHEDULER, &[]),
-        authority_pem,
-        event_ttl: settings.event_ttl,
-        most_events: MOST_EVENTS,
-    });
+    let controllers = start_controllers(&api, authority_pem, &settings);
 
     println!(
-        "podling serves on https://{address}; use it with: kubectl --kubeconfig {} get nodes",
+        "podling serves on {server_url}; use it with: kubectl --kubeconfig {} get nodes",
         config_path.display()
     );
     // Without systemd there is nobody to tell.
@@ -121,6 +112,20 @@ async fn serve(settings: Settings) -> Result<Code, Failure> {
         eprintln!("podling: {failure}");
     }
     Ok(Code::SUCCESS)
+}
+
+/// What acts on objects, each as the user that it is in Kubernetes.
+fn start_controllers(api: &Arc<Api>, authority_pem: String, settings: &Settings) -> Controllers {
+    let client = |name: &str| {
+        Client::new(Arc::new(InProcess::new(Arc::clone(api), User::new(name, &[]))), "podling")
+    };
+    Controllers::start(ControllersConfig {
+        client: client(bootstrap::CONTROLLER_MANAGER),
+        scheduler: client(bootstrap::SCHEDULER),
+        authority_pem,
+        event_ttl: settings.event_ttl,
+        most_events: MOST_EVENTS,
+    })
 }
 
 /// Renews certificates when they are due, the kubeconfig with them.

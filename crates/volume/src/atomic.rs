@@ -35,6 +35,15 @@ const GROUP_READS: u32 = 0o440;
 pub(crate) struct File {
     pub(crate) content: Vec<u8>,
     pub(crate) mode: u32,
+    /// UID; root when absent.
+    pub(crate) owner: Option<u32>,
+}
+
+impl File {
+    /// A file of root's.
+    pub(crate) fn new(content: Vec<u8>, mode: u32) -> File {
+        File { content, mode, owner: None }
+    }
 }
 
 /// Makes `files` (by checked relative path) the content of the volume. Returns whether it was not so before.
@@ -104,6 +113,7 @@ fn holds(set: &Path, files: &BTreeMap<String, File>, fs_group: Option<u32>) -> b
                 metadata.is_file()
                     && metadata.permissions().mode() & 0o7777 == file_mode(file, fs_group)
                     && fs_group.is_none_or(|gid| metadata.gid() == gid)
+                    && file.owner.is_none_or(|uid| metadata.uid() == uid)
             };
             found.contains(path)
                 && fs::symlink_metadata(&path_on_host).is_ok_and(is_same)
@@ -139,8 +149,8 @@ fn write_files(set: &Path, files: &BTreeMap<String, File>, fs_group: Option<u32>
         opened
             .and_then(|mut opened| opened.write_all(&file.content))
             .map_err(VolumeError::io("write the file", &path))?;
-        if let Some(gid) = fs_group {
-            tree::set_group(&path, gid)?;
+        if file.owner.is_some() || fs_group.is_some() {
+            tree::set_owner(&path, file.owner, fs_group)?;
         }
         tree::set_mode(&path, file_mode(file, fs_group))?;
     }
@@ -187,7 +197,7 @@ fn link_top_level(volume: &Path, files: &BTreeMap<String, File>) -> Result<(), V
 /// Gives a directory its group and mode.
 fn own_directory(path: &Path, fs_group: Option<u32>) -> Result<(), VolumeError> {
     let Some(gid) = fs_group else { return tree::set_mode(path, DIRECTORY_MODE) };
-    tree::set_group(path, gid)?;
+    tree::set_owner(path, None, Some(gid))?;
     tree::set_mode(path, DIRECTORY_MODE | SETGID)
 }
 
@@ -200,7 +210,7 @@ mod tests {
     use super::*;
 
     fn files(entries: &[(&str, &str)]) -> BTreeMap<String, File> {
-        let file = |content: &str| File { content: content.into(), mode: 0o640 };
+        let file = |content: &str| File::new(content.into(), 0o640);
         entries.iter().map(|(path, content)| (path.to_string(), file(content))).collect()
     }
 

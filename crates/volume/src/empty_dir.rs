@@ -27,7 +27,7 @@ pub(crate) fn prepare(
             // A directory that exists is in use: its owner and mode are the containers' business by now.
             if tree::ensure_new_directory(&path)? {
                 if let Some(gid) = context.fs_group {
-                    tree::set_group(&path, gid)?;
+                    tree::set_owner(&path, None, Some(gid))?;
                 }
                 tree::set_mode(&path, mode)?;
             }

@@ -1,41 +1,38 @@
-//! configMap and secret volumes: which key becomes which file, with which mode.
-//!
-//! [`project`] decides and is pure; [`write()`] looks the object up and hands the files to [`crate::atomic`].
+//! What a ConfigMap or Secret gives to a volume: which key becomes which file, with which mode. Pure.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
-use model::pod::{KeyToPath, KeyedObject, ObjectKind, Volume, VolumeSource};
+use model::pod::{KeyToPath, KeyedObject, ObjectKind};
 
-use crate::atomic::{self, File};
-use crate::{Context, VolumeError, ensure_directory};
+use crate::VolumeError;
+use crate::atomic::File;
+use crate::written::check_path;
 
-/// Writes the volume's files as the object has them now. Returns the directory and whether anything changed.
-pub(crate) fn write(volume: &Volume, context: &Context<'_>) -> Result<(PathBuf, bool), VolumeError> {
-    let VolumeSource::Object { kind, name, items, default_mode, optional } = &volume.source else {
-        return Err(VolumeError::Unsupported {
-            volume: volume.name.clone(),
-            kind: "kind without keys".into(),
-        });
-    };
-    let object = (context.objects)(*kind, name);
-    if object.is_none() && !optional {
-        return Err(VolumeError::ObjectMissing { kind: *kind, name: name.clone() });
+/// What a volume wants of a ConfigMap or Secret.
+pub(crate) struct Wanted<'a> {
+    pub(crate) kind: ObjectKind,
+    pub(crate) name: &'a str,
+    /// Every key, when empty.
+    pub(crate) items: &'a [KeyToPath],
+    pub(crate) default_mode: u32,
+    pub(crate) optional: bool,
+}
+
+/// The files that the object gives to the volume now.
+pub(crate) fn files(
+    volume: &str,
+    wanted: &Wanted<'_>,
+    objects: &dyn Fn(ObjectKind, &str) -> Option<KeyedObject>,
+) -> Result<BTreeMap<String, File>, VolumeError> {
+    match objects(wanted.kind, wanted.name) {
+        Some(object) => project(volume, &object, wanted.items, wanted.default_mode, wanted.optional),
+        None if wanted.optional => Ok(BTreeMap::new()),
+        None => Err(VolumeError::ObjectMissing { kind: wanted.kind, name: wanted.name.to_owned() }),
     }
-    let files = match &object {
-        Some(object) => project(&volume.name, object, items, *default_mode, *optional)?,
-        None => BTreeMap::new(),
-    };
-    let directory = match kind {
-        ObjectKind::ConfigMap => ensure_directory(context.data_dir, "configmap", &volume.name)?,
-        ObjectKind::Secret => ensure_directory(context.run_dir, "secret", &volume.name)?,
-    };
-    let changed = atomic::write(&directory, &files, context.fs_group)?;
-    Ok((directory, changed))
 }
 
 /// The files of a volume: every key under its own name, or those that `items` lists under their paths.
-pub(crate) fn project(
+fn project(
     volume: &str,
     object: &KeyedObject,
     items: &[KeyToPath],
@@ -46,17 +43,17 @@ pub(crate) fn project(
     let mut files = BTreeMap::new();
     if items.is_empty() {
         for (key, content) in &object.data {
-            check(key).map_err(|why| bad(key, why))?;
-            files.insert(key.clone(), File { content: content.clone(), mode: default_mode });
+            check_path(key).map_err(|why| bad(key, why))?;
+            files.insert(key.clone(), File::new(content.clone(), default_mode));
         }
     }
     for item in items {
         let path = item.path.trim_end_matches('/');
-        check(path).map_err(|why| bad(&item.path, why))?;
+        check_path(path).map_err(|why| bad(&item.path, why))?;
         match object.data.get(&item.key) {
             Some(content) => {
-                let file = File { content: content.clone(), mode: item.mode.unwrap_or(default_mode) };
-                files.insert(path.to_owned(), file);
+                let mode = item.mode.unwrap_or(default_mode);
+                files.insert(path.to_owned(), File::new(content.clone(), mode));
             }
             None if optional => {}
             None => {
@@ -69,32 +66,7 @@ pub(crate) fn project(
             }
         }
     }
-    // One file cannot be another's directory. In sorted order such a pair may have others between, so every
-    // ancestor is looked up.
-    for path in files.keys() {
-        let is_below_file = path.match_indices('/').any(|(end, _)| files.contains_key(&path[..end]));
-        if is_below_file {
-            return Err(bad(path, "another item is a file where this one needs a directory"));
-        }
-    }
     Ok(files)
-}
-
-/// Whether a relative path stays in the volume and out of the way of the `..data` links.
-fn check(path: &str) -> Result<(), &'static str> {
-    if path.is_empty() || path.len() > 4095 || path.contains('\0') {
-        return Err("it must have 1 to 4095 bytes, none of them NUL");
-    }
-    if path.starts_with('/') {
-        return Err("it must be relative");
-    }
-    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Err("it must not contain empty parts, `.` or `..`");
-    }
-    if path.starts_with("..") {
-        return Err("it must not begin with `..`");
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -152,11 +124,5 @@ mod tests {
             project("v", &object(&["../x"]), &[], 0o644, false),
             Err(VolumeError::BadPath { .. })
         ));
-    }
-
-    #[test]
-    fn a_file_cannot_be_a_directory_too() {
-        let items = [item("a", "x"), item("a", "x-1"), item("b", "x/y")];
-        assert!(project("v", &object(&["a", "b"]), &items, 0o644, false).is_err());
     }
 }

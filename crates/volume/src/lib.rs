@@ -3,8 +3,10 @@
 //! | kind | where | file |
 //! |---|---|---|
 //! | emptyDir | `<data>/volumes/kubernetes.io~empty-dir/NAME`, or a tmpfs that the Pod's shim mounts | `empty_dir` |
-//! | configMap | `<data>/volumes/kubernetes.io~configmap/NAME` | `keyed`, written by `atomic` |
-//! | secret | `<run>/volumes/kubernetes.io~secret/NAME` | `keyed`, written by `atomic` |
+//! | configMap | `<data>/volumes/kubernetes.io~configmap/NAME` | `keyed`, `written`, `atomic` |
+//! | secret | `<run>/volumes/kubernetes.io~secret/NAME` | `keyed`, `written`, `atomic` |
+//! | downwardAPI | `<run>/volumes/kubernetes.io~downward-api/NAME` | `written`, `atomic` |
+//! | projected | `<run>/volumes/kubernetes.io~projected/NAME` | `written`, `atomic` |
 //! | hostPath | where the manifest says | `host_path` |
 //!
 //! The layout is the kubelet's. `<data>` and `<run>` are the Pod's own directories; `volumes` in each of them
@@ -17,10 +19,13 @@ mod empty_dir;
 mod host_path;
 mod keyed;
 mod tree;
+mod written;
 
 use std::path::{Path, PathBuf};
 
-use model::pod::{Container, KeyedObject, Medium, ObjectKind, PodSpec, Volume, VolumeSource};
+use model::pod::{
+    Container, DownwardValue, KeyedObject, Medium, ObjectKind, PodSpec, TokenProjection, Volume, VolumeSource,
+};
 use serde::{Deserialize, Serialize};
 
 pub use host_path::HostPathError;
@@ -35,9 +40,18 @@ pub struct Context<'a> {
     /// The Pod's `fsGroup`. Every kind that it applies to today is made anew for the Pod, so there is no
     /// question of which existing files to change (`fsGroupChangePolicy`).
     pub fs_group: Option<u32>,
+    /// The user that all containers run as ([`sole_user`]): tokens are its, and nobody else's to read.
+    pub user: Option<u32>,
     /// Looks up a ConfigMap or Secret of the Pod's namespace by name.
     pub objects: &'a dyn Fn(ObjectKind, &str) -> Option<KeyedObject>,
+    /// Tells what the Pod is told about itself.
+    pub downward: &'a dyn Fn(&DownwardValue) -> Result<String, BoxError>,
+    /// Gives a token that was fetched before.
+    pub tokens: &'a dyn Fn(&TokenProjection) -> Option<String>,
 }
+
+/// Why somebody else's answer is missing.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A volume that containers can be given. Serialisable, for a daemon that starts again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +124,25 @@ pub enum VolumeError {
         path: String,
         /// What is wrong with it.
         why: &'static str,
+    },
+    /// What the Pod wants to be told about itself cannot be told.
+    #[error("volume \"{volume}\" cannot hold the file {path:?}")]
+    Downward {
+        /// The volume.
+        volume: String,
+        /// The path as given.
+        path: String,
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
+    /// The token was not fetched.
+    #[error("volume \"{volume}\" has no ServiceAccount token for {path:?}")]
+    TokenMissing {
+        /// The volume.
+        volume: String,
+        /// The path as given.
+        path: String,
     },
     /// What a hostPath asks for is not there.
     #[error("volume \"{volume}\" cannot use the host's {path}")]
@@ -193,8 +226,8 @@ pub fn prepare(volume: &Volume, context: &Context<'_>) -> Result<Prepared, Volum
         VolumeSource::EmptyDir { medium, size_limit } => {
             empty_dir::prepare(&volume.name, *medium, size_limit.as_ref(), context)
         }
-        VolumeSource::Object { .. } => {
-            keyed::write(volume, context).map(|(path, _)| Prepared::Directory { path })
+        VolumeSource::Object { .. } | VolumeSource::DownwardApi { .. } | VolumeSource::Projected { .. } => {
+            written::write(volume, context).map(|(path, _)| Prepared::Directory { path })
         }
         VolumeSource::HostPath { path, kind } => host_path::prepare(Path::new(path), *kind)
             .map(|is_file| Prepared::HostPath { path: path.into(), is_file })
@@ -209,13 +242,22 @@ pub fn prepare(volume: &Volume, context: &Context<'_>) -> Result<Prepared, Volum
     }
 }
 
-/// Brings the files of a configMap or secret volume up to date, all in one instant for whoever reads them.
+/// Brings the files of a volume that podling writes up to date, all in one instant for whoever reads them.
 /// Returns whether anything changed; other kinds never do.
 pub fn refresh(volume: &Volume, context: &Context<'_>) -> Result<bool, VolumeError> {
-    match &volume.source {
-        VolumeSource::Object { .. } => keyed::write(volume, context).map(|(_, changed)| changed),
-        _ => Ok(false),
+    if !volume.source.is_written() {
+        return Ok(false);
     }
+    written::write(volume, context).map(|(_, changed)| changed)
+}
+
+/// The user that all containers of the Pod run as, when the manifest says so of each and says the same. Ephemeral
+/// containers do not count, as in the kubelet.
+pub fn sole_user(spec: &PodSpec) -> Option<u32> {
+    let of_pod = spec.security_context.run_as_user;
+    let mut users = spec.all_containers().map(|container| container.security_context.run_as_user.or(of_pod));
+    let first = users.next()??;
+    users.all(|user| user == Some(first)).then_some(first)
 }
 
 /// Removes all volumes of a Pod, given its two directories. Goes on after an error and returns all of them.
@@ -236,6 +278,24 @@ fn ensure_directory(base: &Path, plugin: &str, name: &str) -> Result<PathBuf, Vo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_is_the_only_one_when_every_container_says_so() {
+        let user = |text: &str| {
+            let text = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec:\n  {text}\n");
+            sole_user(&model::manifest::parse("pod.yaml", text.as_bytes()).unwrap().pods[0].spec)
+        };
+        let five = "securityContext: {runAsUser: 5}";
+        assert_eq!(user(&format!("containers: [{{name: a, image: a, {five}}}]")), Some(5));
+        assert_eq!(
+            user(&format!("{five}\n  containers: [{{name: a, image: a}}, {{name: b, image: b}}]")),
+            Some(5)
+        );
+        let mixed = format!("containers: [{{name: a, image: a, {five}}}, {{name: b, image: b}}]");
+        assert_eq!(user(&mixed), None, "the image's user of the other is not known");
+        let other = mixed.replace("image: b", "image: b, securityContext: {runAsUser: 6}");
+        assert_eq!(user(&other), None);
+    }
 
     #[test]
     fn a_limit_on_disk_is_not_kept_and_one_in_memory_is() {

@@ -22,9 +22,9 @@ pub(crate) fn set_mode(path: &Path, mode: u32) -> Result<(), VolumeError> {
         .map_err(VolumeError::io("set the permissions of", path))
 }
 
-/// chgrp, not following a link.
-pub(crate) fn set_group(path: &Path, gid: u32) -> Result<(), VolumeError> {
-    std::os::unix::fs::lchown(path, None, Some(gid)).map_err(VolumeError::io("set the group of", path))
+/// chown, not following a link; what is not given stays.
+pub(crate) fn set_owner(path: &Path, uid: Option<u32>, gid: Option<u32>) -> Result<(), VolumeError> {
+    std::os::unix::fs::lchown(path, uid, gid).map_err(VolumeError::io("set the owner of", path))
 }
 
 /// Removes a directory with all below it; nothing there is fine.

@@ -51,7 +51,15 @@ impl Directories {
         fs_group: Option<u32>,
         objects: &'a dyn Fn(ObjectKind, &str) -> Option<KeyedObject>,
     ) -> Context<'a> {
-        Context { data_dir: self.data.path(), run_dir: self.run.path(), fs_group, objects }
+        Context {
+            data_dir: self.data.path(),
+            run_dir: self.run.path(),
+            fs_group,
+            user: None,
+            objects,
+            downward: &|_| Ok("told".to_owned()),
+            tokens: &|_| Some("token".to_owned()),
+        }
     }
 }
 

@@ -53,6 +53,7 @@ pub(crate) fn built_in() -> Vec<Kind> {
 }
 
 /// The core group.
+/// A part of the table, hence its length.
 fn core_kinds() -> Vec<Kind> {
     let pods = core("pods", "Pod")
         .short(&["po"])
@@ -195,6 +196,7 @@ fn core_kinds() -> Vec<Kind> {
 }
 
 /// `apps`, `batch`, `autoscaling` and `policy`.
+/// A part of the table, hence its length.
 fn workload_kinds() -> Vec<Kind> {
     let batch =
         |plural: &str, kind: &str| Resource::new("batch", "v1", plural, kind).status().categories(&["all"]);
@@ -271,6 +273,7 @@ fn workload_kinds() -> Vec<Kind> {
 }
 
 /// Storage, networking, scheduling, RBAC and the rest.
+/// A part of the table, hence its length.
 fn other_kinds() -> Vec<Kind> {
     let networking = |plural: &str, kind: &str| Resource::new("networking.k8s.io", "v1", plural, kind);
     vec![

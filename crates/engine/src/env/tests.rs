@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use model::manifest;
 use model::pod::{KeyedObject, Meta, ObjectKind, Pod};
 
-use super::{DownwardApi, EnvError, Given, command_line, resolve, with_image};
+use super::{EnvError, Given, command_line, resolve, with_image};
+use crate::downward::DownwardApi;
 
 /// A Pod with one container `app`, whose fields after `image` are given as YAML with an indentation of 4.
 fn pod(fields: &str) -> Pod {

@@ -11,7 +11,7 @@ use model::pod::{Container, Pod, SeccompProfile, SubPath};
 use oci_spec::image::Config;
 
 use super::{chain, failed, stuck};
-use crate::env::{self, DownwardApi, EnvError};
+use crate::env::{self, EnvError};
 use crate::identity;
 use crate::pod::PodContext;
 use crate::spec::{self, ContainerSpec, SeccompChoice, SharedFiles, VolumePath};
@@ -90,14 +90,7 @@ fn variables(
     pod: &Pod,
     container: &Container,
 ) -> Result<BTreeMap<String, String>, Failure> {
-    let cores = context.node.cores();
-    let downward = DownwardApi {
-        pod_ips: context.prepared().pod_ips.clone(),
-        host_ip: context.node.network.host_ip(),
-        node_name: context.node.config.name.clone(),
-        allocatable_cpu_millis: cores * 1000,
-        allocatable_memory_bytes: i64::try_from(context.node.memory_bytes()).unwrap_or(i64::MAX),
-    };
+    let downward = context.downward();
     let objects = |kind, name: &str| context.node.control_plane.object(kind, &pod.meta.namespace, name);
     env::resolve(pod, container, &downward, &objects).map_err(|error| {
         let may_come = matches!(error, EnvError::ObjectMissing { .. } | EnvError::KeyMissing { .. })
@@ -108,12 +101,10 @@ fn variables(
 }
 
 fn volume_paths(context: &PodContext, pod: &Pod) -> BTreeMap<String, VolumePath> {
-    use model::pod::VolumeSource;
     let prepared = context.prepared();
     let of = |volume: &model::pod::Volume| {
         let path = prepared.volumes.get(&volume.name)?.path().to_owned();
-        let read_only = matches!(volume.source, VolumeSource::Object { .. });
-        Some((volume.name.clone(), VolumePath { path, read_only }))
+        Some((volume.name.clone(), VolumePath { path, read_only: volume.source.is_written() }))
     };
     pod.spec.volumes.iter().filter_map(of).collect()
 }

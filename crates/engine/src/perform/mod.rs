@@ -10,6 +10,7 @@ mod resize;
 mod sandbox;
 mod start;
 mod stop;
+mod tokens;
 mod volumes;
 
 pub(crate) use self::handler::HOOK_KEY;
@@ -28,7 +29,7 @@ pub(crate) type Performed = (Result<Done, Failure>, Change);
 /// Carries out one action.
 pub(crate) async fn perform(context: &Arc<PodContext>, action: &Action) -> Performed {
     match action {
-        Action::PrepareVolumes { .. } => volumes::prepare(context),
+        Action::PrepareVolumes { .. } => volumes::prepare(context).await,
         Action::CreateSandbox { attempt } => sandbox::create(context, *attempt).await,
         Action::Pull { container, .. } => pull::pull(context, action, container).await,
         Action::Start { container, attempt, retry, .. } => {
@@ -52,10 +53,19 @@ pub(crate) async fn perform(context: &Arc<PodContext>, action: &Action) -> Perfo
     }
 }
 
-/// Brings files of ConfigMaps and Secrets up to date, without making the Pod's task wait.
+/// Brings the files of volumes up to date, without making the Pod's task wait.
 pub(crate) fn refresh_volumes(context: &Arc<PodContext>) {
+    if !context.pod().spec.volumes.iter().any(|volume| volume.source.is_written()) {
+        return;
+    }
     let context = Arc::clone(context);
-    tokio::task::spawn_blocking(move || volumes::refresh(&context));
+    tokio::spawn(async move {
+        let refreshed = volumes::refresh(&context).await;
+        if let Err(error) = &refreshed {
+            tokens::tell(&context, error);
+        }
+        tokens::keep(&context, u32::from(refreshed.is_err()));
+    });
 }
 
 /// Done, with nothing more to tell.

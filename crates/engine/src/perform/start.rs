@@ -36,7 +36,7 @@ async fn start_container(context: &Arc<PodContext>, name: &str, attempt: u32) ->
     let Some(image) = image else {
         return Err(failed(Reason::CreateContainerError, format!("the image of {name} is not here yet")));
     };
-    super::volumes::prepare_missing(context, &pod, container)?;
+    super::volumes::prepare_missing(context, &pod, container).await?;
     let request = request(context, &pod, container, attempt, &image)?;
     let container_id = container_id(&pod, name, attempt);
     earlier::forget(context, name, attempt).await;

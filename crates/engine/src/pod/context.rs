@@ -15,7 +15,9 @@ use volume::Prepared;
 use super::Input;
 use super::exec::ExecEnd;
 use super::incarnations::Incarnations;
+use super::tokens::Tokens;
 use crate::control_plane::{Report, ReportKind};
+use crate::downward::DownwardApi;
 use crate::node::NodeShared;
 use crate::perform::Ahead;
 use crate::{clock, termination};
@@ -104,6 +106,8 @@ pub(crate) struct PodContext {
     prepared: Mutex<PreparedThings>,
     /// Held while files of volumes are written or removed: a refresh must not bring back what is being removed.
     volumes_in_work: Mutex<()>,
+    /// ServiceAccount tokens in its volumes.
+    pub(crate) tokens: Tokens,
     /// The newest incarnation of each container.
     pub(crate) incarnations: Incarnations,
     /// What was told of the Pod last.
@@ -157,6 +161,7 @@ impl PodContext {
             inputs,
             prepared: Mutex::default(),
             volumes_in_work: Mutex::default(),
+            tokens: Tokens::default(),
             incarnations: Incarnations::default(),
             status: Mutex::default(),
             execs: Mutex::default(),
@@ -176,6 +181,17 @@ impl PodContext {
     /// Waits until nobody else works on the files of volumes. Not to be held across an await.
     pub(crate) fn volumes_in_work(&self) -> MutexGuard<'_, ()> {
         lock(&self.volumes_in_work)
+    }
+
+    /// What the Pod can be told about itself and the node.
+    pub(crate) fn downward(&self) -> DownwardApi {
+        DownwardApi {
+            pod_ips: self.prepared().pod_ips.clone(),
+            host_ip: self.node.network.host_ip(),
+            node_name: self.node.config.name.clone(),
+            allocatable_cpu_millis: self.node.cores() * 1000,
+            allocatable_memory_bytes: i64::try_from(self.node.memory_bytes()).unwrap_or(i64::MAX),
+        }
     }
 
     /// The queue of the Pod's own task.

@@ -16,6 +16,7 @@ mod exec;
 mod incarnations;
 mod records;
 mod recover;
+mod tokens;
 mod world;
 
 use std::borrow::Cow;
@@ -321,8 +322,13 @@ impl PodTask {
     fn take_completion(&mut self, completion: Completion) {
         self.in_flight.remove(&completion.action);
         self.world.apply(completion.change);
+        let is_resize = matches!(completion.action, Action::AllocateResources { .. });
         let fact = Fact::Completed { action: completion.action, result: completion.result };
         self.note(fact, clock::now(), Some(completion.took));
+        if is_resize {
+            // Resources stand in files.
+            perform::refresh_volumes(&self.context);
+        }
     }
 
     fn take_input(&mut self, input: Input) {
@@ -333,6 +339,9 @@ impl PodTask {
                 self.asked = pod;
                 self.save_pod();
                 self.note(Fact::PodChanged, clock::now(), None);
+                // Labels and annotations stand in files. After a restart of the daemon, this is also what brings up to
+                // date what changed meanwhile, and fetches tokens anew.
+                perform::refresh_volumes(&self.context);
             }
             Input::DependencyChanged => {
                 perform::refresh_volumes(&self.context);

@@ -13,8 +13,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use engine::streams::Pending;
 use engine::streams::{PodStreams, Target};
-use engine::{ControlPlane, Node, NodeConfig, PodChange, Report, ReportKind};
+use engine::{
+    ControlPlane, Node, NodeConfig, PodChange, Report, ReportKind, Token, TokenError, TokenRequest,
+};
 use lifecycle::Status;
 use lifecycle::status::ContainerState;
 use linux::cgroup::{Cgroup, Hierarchy};
@@ -41,6 +44,10 @@ impl ControlPlane for Plane {
 
     fn objects_may_appear(&self) -> bool {
         false
+    }
+
+    fn token(&self, _: TokenRequest) -> Pending<'_, Result<Token, TokenError>> {
+        Box::pin(async { Err(TokenError::NoServer) })
     }
 
     fn report(&self, report: Report) {

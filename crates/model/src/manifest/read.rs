@@ -11,6 +11,7 @@ pub(crate) mod keyed;
 pub(crate) mod meta;
 pub(crate) mod pod;
 pub(crate) mod probe;
+mod projected;
 pub(crate) mod resources;
 pub(crate) mod security;
 pub(crate) mod volume;

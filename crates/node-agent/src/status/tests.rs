@@ -73,6 +73,7 @@ fn status() -> Status {
     }
 }
 
+/// Its length is that of what a kubelet writes.
 #[test]
 fn it_reads_as_the_kubelets() {
     expect![[r#"

@@ -4,7 +4,8 @@
 
 use std::sync::Mutex;
 
-use engine::control_plane::{ControlPlane, PodChange, Report};
+use engine::control_plane::{ControlPlane, PodChange, Report, Token, TokenError, TokenRequest};
+use engine::streams::Pending;
 use model::pod::{KeyedObject, ObjectKind, Pod};
 use tokio::sync::mpsc;
 
@@ -58,6 +59,10 @@ impl ControlPlane for ManifestPlane {
 
     fn objects_may_appear(&self) -> bool {
         false
+    }
+
+    fn token(&self, _: TokenRequest) -> Pending<'_, Result<Token, TokenError>> {
+        Box::pin(async { Err(TokenError::NoServer) })
     }
 
     fn report(&self, report: Report) {

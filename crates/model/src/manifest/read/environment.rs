@@ -74,8 +74,12 @@ fn source(report: &mut Report<'_, '_>, from: &Node) -> Option<EnvValue> {
             report.invalid(from, rule);
             None
         }
-        ["fieldRef"] => field(report, from.get("fieldRef")?),
-        ["resourceFieldRef"] => resource(report, from.get("resourceFieldRef")?),
+        ["fieldRef"] => field(report, from.get("fieldRef")?, &FIELDS).map(EnvValue::Field),
+        ["resourceFieldRef"] => {
+            let ResourceField { container, resource, divisor } =
+                resource_field(report, from.get("resourceFieldRef")?)?;
+            Some(EnvValue::Resource { container, resource, divisor })
+        }
         ["configMapKeyRef"] => key(report, from.get("configMapKeyRef")?, ObjectKind::ConfigMap),
         ["secretKeyRef"] => key(report, from.get("secretKeyRef")?, ObjectKind::Secret),
         [_] => {
@@ -106,7 +110,8 @@ fn object_name(report: &mut Report<'_, '_>, node: &Node) -> Option<String> {
     Some(ruled(report, node, "name", names::dns_subdomain)?.to_owned())
 }
 
-fn field(report: &mut Report<'_, '_>, node: &Node) -> Option<EnvValue> {
+/// Reads a `fieldRef`: one of `fields`, or one label or annotation.
+pub(crate) fn field(report: &mut Report<'_, '_>, node: &Node, fields: &[&str]) -> Option<String> {
     if let Some(version) = node.get("apiVersion")
         && version.as_text().is_some_and(|text| !matches!(text, "v1" | ""))
     {
@@ -119,17 +124,25 @@ fn field(report: &mut Report<'_, '_>, node: &Node) -> Option<EnvValue> {
         .find_map(|start| text.strip_prefix(start));
     match subscript.map(|rest| rest.strip_suffix("']")) {
         Some(Some(key)) => check(report, path, key, names::qualified_name),
-        None if FIELDS.contains(&text) => {}
+        None if fields.contains(&text) => {}
         _ => {
-            let supported: Vec<&str> =
-                FIELDS.into_iter().chain(["metadata.labels['KEY']", "metadata.annotations['KEY']"]).collect();
+            let subscripts = ["metadata.labels['KEY']", "metadata.annotations['KEY']"];
+            let supported: Vec<&str> = fields.iter().copied().chain(subscripts).collect();
             report.unsupported(path, &supported);
         }
     }
-    Some(EnvValue::Field(text.to_owned()))
+    Some(text.to_owned())
 }
 
-fn resource(report: &mut Report<'_, '_>, node: &Node) -> Option<EnvValue> {
+/// A `resourceFieldRef`.
+pub(crate) struct ResourceField {
+    pub(crate) container: Option<String>,
+    pub(crate) resource: String,
+    pub(crate) divisor: Quantity,
+}
+
+/// Reads a `resourceFieldRef`.
+pub(crate) fn resource_field(report: &mut Report<'_, '_>, node: &Node) -> Option<ResourceField> {
     let resource = node.get("resource")?;
     let text = resource.as_text().filter(|text| !text.is_empty())?;
     let is_hugepages = text.starts_with("limits.hugepages-") || text.starts_with("requests.hugepages-");
@@ -149,7 +162,7 @@ fn resource(report: &mut Report<'_, '_>, node: &Node) -> Option<EnvValue> {
         }
         Some(amount).filter(|amount| amount.nanos() != 0)
     });
-    Some(EnvValue::Resource {
+    Some(ResourceField {
         container: node.filled_text("containerName").map(str::to_owned),
         resource: text.to_owned(),
         divisor: divisor.unwrap_or_else(|| Quantity::from_nanos(1_000_000_000)),

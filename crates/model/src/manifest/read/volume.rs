@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{check, choice, quantity, ruled};
+use super::{check, choice, projected, quantity, ruled};
 use crate::manifest::problem::ProblemKind;
 use crate::manifest::report::{Report, Target};
 use crate::manifest::tree::Node;
@@ -11,6 +11,9 @@ use crate::pod::{
     HostPathType, KeyToPath, Medium, MountPropagation, ObjectKind, RecursiveReadOnly, SubPath, Volume,
     VolumeMount, VolumeSource,
 };
+
+/// Mode of files where nothing is said.
+pub(super) const DEFAULT_MODE: u32 = 0o644;
 
 const MODE_RULE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
 
@@ -68,6 +71,8 @@ fn source(report: &mut Report<'_, '_>, volume: &Node) -> Option<VolumeSource> {
         "emptyDir" => empty_dir(report, node),
         "configMap" => object(report, node, ObjectKind::ConfigMap, "name"),
         "secret" => object(report, node, ObjectKind::Secret, "secretName"),
+        "downwardAPI" => Some(projected::downward_api(report, node)),
+        "projected" => Some(projected::projected(report, node)),
         "hostPath" => host_path(report, node),
         kind => Some(VolumeSource::Unsupported { kind: kind.to_owned() }),
     }
@@ -97,23 +102,37 @@ fn object(
         report.required(node, name_field);
     }
     let name = ruled(report, node, name_field, names::dns_subdomain).unwrap_or_default().to_owned();
-    let default_mode = mode(report, node, "defaultMode").unwrap_or(0o644);
-    let mut items = Vec::new();
-    for item in node.list("items") {
-        let path = ruled(report, item, "path", names::path_below).unwrap_or_default().to_owned();
-        if let Some(written) =
-            item.get("path").filter(|_| path.starts_with("..") && !path.starts_with("../") && path != "..")
-        {
-            report.invalid(written, "must not start with '..'");
-        }
-        let key = ruled(report, item, "key", names::config_key).unwrap_or_default().to_owned();
-        items.push(KeyToPath { key, path, mode: mode(report, item, "mode") });
-    }
+    let default_mode = mode(report, node, "defaultMode").unwrap_or(DEFAULT_MODE);
+    let items = items(report, node);
     let optional = node.bool("optional").unwrap_or(false);
     Some(VolumeSource::Object { kind, name, items, default_mode, optional })
 }
 
-fn mode(report: &mut Report<'_, '_>, node: &Node, field: &str) -> Option<u32> {
+/// Reads which keys of an object become which files.
+pub(super) fn items(report: &mut Report<'_, '_>, node: &Node) -> Vec<KeyToPath> {
+    let mut items = Vec::new();
+    for item in node.list("items") {
+        let path = file_path(report, item);
+        let key = ruled(report, item, "key", names::config_key).unwrap_or_default().to_owned();
+        items.push(KeyToPath { key, path, mode: mode(report, item, "mode") });
+    }
+    items
+}
+
+/// Reads the relative path of a file, which must not be in the way of the links `..data` and its kin.
+pub(super) fn file_path(report: &mut Report<'_, '_>, node: &Node) -> String {
+    let path = ruled(report, node, "path", names::path_below).unwrap_or_default();
+    if path.starts_with("..")
+        && !path.starts_with("../")
+        && path != ".."
+        && let Some(written) = node.get("path")
+    {
+        report.invalid(written, "must not start with '..'");
+    }
+    path.to_owned()
+}
+
+pub(super) fn mode(report: &mut Report<'_, '_>, node: &Node, field: &str) -> Option<u32> {
     let written = node.get(field)?;
     let value = written.as_int()?;
     match u32::try_from(value) {

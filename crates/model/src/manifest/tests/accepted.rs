@@ -462,7 +462,7 @@ fn the_pod_may_come_before_what_it_needs() {
 #[test]
 fn what_is_not_honoured_is_named() {
     let text = pod(
-        "nodeSelector: {a: b}\ntolerations: [{key: a}]\naffinity: {}\npriority: 0\nhostUsers: false\nautomountServiceAccountToken: false\nschedulerName: default-scheduler\ntopologySpreadConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: DoNotSchedule}]\ncontainers:\n- {name: a, image: b, ports: [{containerPort: 80}], securityContext: {seLinuxOptions: {level: a}}, resizePolicy: [{resourceName: cpu, restartPolicy: NotRequired}], resources: {limits: {memory: 128m, nvidia.com/gpu: 1}}}\n- {name: b, image: b, ports: [{containerPort: 80}]}\nvolumes: [{name: x, emptyDir: {}}, {name: d, downwardAPI: {}}]\n",
+        "nodeSelector: {a: b}\ntolerations: [{key: a}]\naffinity: {}\npriority: 0\nhostUsers: false\nautomountServiceAccountToken: false\nschedulerName: default-scheduler\ntopologySpreadConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: DoNotSchedule}]\ncontainers:\n- {name: a, image: b, ports: [{containerPort: 80}], securityContext: {seLinuxOptions: {level: a}}, resizePolicy: [{resourceName: cpu, restartPolicy: NotRequired}], resources: {limits: {memory: 128m, nvidia.com/gpu: 1}}}\n- {name: b, image: b, ports: [{containerPort: 80}]}\nvolumes: [{name: x, emptyDir: {}}, {name: d, nfs: {server: a, path: /b}}]\n",
     );
     let warnings = accepted(&text).warnings;
     let lines: String =
@@ -478,7 +478,7 @@ fn what_is_not_honoured_is_named() {
         Suspicious spec.containers[1].ports[0].containerPort: containers "a" and "b" both declare port 80: they share one network, and only one of them can listen there
         Suspicious spec.volumes[0].name: volume "x" is mounted by no container
         Suspicious spec.volumes[1].name: volume "d" is mounted by no container
-        NotHonoured spec.volumes[1].downwardAPI: valid Kubernetes, but not honoured by podling yet
+        NotHonoured spec.volumes[1].nfs: valid Kubernetes, but not honoured by podling yet
     "#]].assert_eq(&lines);
 }
 
