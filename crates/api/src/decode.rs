@@ -59,8 +59,8 @@ pub(crate) fn object(call: &Call, bytes: &[u8]) -> Result<Value, Failure> {
     Ok(value)
 }
 
-/// A body without a schema, such as options.
-pub(crate) fn plain(call: &Call, bytes: &[u8]) -> Result<Value, Failure> {
+/// The options of a deletion, which are built in also where the object is of a custom kind.
+pub(crate) fn delete_options(call: &Call, bytes: &[u8]) -> Result<Value, Failure> {
     read(call, bytes, Numbers::Known).map(|decoded| decoded.value)
 }
 
