@@ -58,7 +58,7 @@ const SEEDS: [(&str, &[&str]); 23] = [
         "001-06-web-server.yaml",
         &["error part-of-a-manifest 1", "error invalid-manifest 2", "error invalid-manifest 11"],
     ),
-    ("001-07-app-with-istio-proxy.yaml", &["advice no-such-object 28", "advice volume-not-supported 30"]),
+    ("001-07-app-with-istio-proxy.yaml", &["advice no-such-object 28", "advice no-token 32"]),
     ("001-08-web-app-with-migration.yaml", &["advice no-such-object 31"]),
     ("001-09-secure-web-app.yaml", &["advice no-such-object 52"]),
     ("001-10-app-with-cache.yaml", &[]),
@@ -235,6 +235,10 @@ fn what_only_a_cluster_has_is_an_advice() {
     for (rule, spec) in [
         ("no-such-object", one("envFrom: [{configMapRef: {name: c}}]", "")),
         ("no-such-object", one(mount, "volumes: [{name: v, secret: {secretName: s}}]")),
+        (
+            "no-token",
+            one(mount, "volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: t}}]}}]"),
+        ),
         ("volume-not-supported", one(mount, "volumes: [{name: v, nfs: {server: a, path: /b}}]")),
     ] {
         let path = written(&podling, "elsewhere.yaml", &pod("elsewhere", &spec));

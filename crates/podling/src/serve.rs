@@ -116,9 +116,8 @@ async fn serve(settings: Settings) -> Result<Code, Failure> {
 
 /// What acts on objects, each as the user that it is in Kubernetes.
 fn start_controllers(api: &Arc<Api>, authority_pem: String, settings: &Settings) -> Controllers {
-    let client = |name: &str| {
-        Client::new(Arc::new(InProcess::new(Arc::clone(api), User::new(name, &[]))), "podling")
-    };
+    let client =
+        |name: &str| Client::new(Arc::new(InProcess::new(Arc::clone(api), User::new(name, &[]))), "podling");
     Controllers::start(ControllersConfig {
         client: client(bootstrap::CONTROLLER_MANAGER),
         scheduler: client(bootstrap::SCHEDULER),

@@ -4,7 +4,9 @@
 //! lacks which they do bring is an error, there as here.
 
 use model::manifest::nearest;
-use model::pod::{EnvValue, KeyedObject, ObjectKind, SubPath, VolumeSource};
+use model::pod::{
+    EnvValue, KeyToPath, KeyedObject, ObjectKind, Projection, SubPath, VolumeMount, VolumeSource,
+};
 
 use crate::finding::{Draft, Severity};
 use crate::subject::Subject;
@@ -52,9 +54,8 @@ fn environment(subject: &Subject<'_>) -> Vec<Draft> {
 /// Volumes that some container mounts: others are not made.
 fn volumes(subject: &Subject<'_>) -> Vec<Draft> {
     let mut found = Vec::new();
+    let members = subject.members();
     for (index, volume) in subject.pod.spec.volumes.iter().enumerate() {
-        let VolumeSource::Object { kind, name, items, optional, .. } = &volume.source else { continue };
-        let members = subject.members();
         let mounts: Vec<_> = members
             .iter()
             .flat_map(|member| {
@@ -68,38 +69,74 @@ fn volumes(subject: &Subject<'_>) -> Vec<Draft> {
         if mounts.is_empty() {
             continue;
         }
-        let (field, name_field) =
-            (field_of(*kind, "configMap", "secret"), field_of(*kind, "name", "secretName"));
-        let Some(object) = subject.object(*kind, name) else {
-            if !optional {
-                found.push(no_object(
-                    subject,
-                    *kind,
-                    name,
-                    format!("spec.volumes[{index}].{field}.{name_field}"),
-                ));
+        for source in sources(&volume.source, &format!("spec.volumes[{index}]")) {
+            let Some(object) = subject.object(source.kind, source.name) else {
+                if !source.optional {
+                    let path = format!("{}.{}", source.path, source.name_field);
+                    found.push(no_object(subject, source.kind, source.name, path));
+                }
+                continue;
+            };
+            for (at, item) in source.items.iter().enumerate() {
+                if !source.optional && !object.data.contains_key(&item.key) {
+                    let path = format!("{}.items[{at}].key", source.path);
+                    found.push(no_key(Severity::Error, object, &item.key, path));
+                }
             }
-            continue;
-        };
-        for (at, item) in items.iter().enumerate() {
-            if !optional && !object.data.contains_key(&item.key) {
-                let path = format!("spec.volumes[{index}].{field}.items[{at}].key");
-                found.push(no_key(Severity::Error, object, &item.key, path));
-            }
-        }
-        let files: Vec<&str> = match items.is_empty() {
-            true => object.data.keys().map(String::as_str).collect(),
-            false => items.iter().map(|item| item.path.as_str()).collect(),
-        };
-        for (path, mount) in mounts {
-            let Some(SubPath::Literal(wanted)) = &mount.sub_path else { continue };
-            let is_there = |file: &&str| *file == wanted || file.starts_with(&format!("{wanted}/"));
-            if !files.iter().any(is_there) {
-                found.push(no_key(Severity::Advice, object, wanted, path));
+            // A projected volume has files of other sources too.
+            if matches!(volume.source, VolumeSource::Object { .. }) {
+                found.extend(mounts.iter().filter_map(|(path, mount)| no_file(&source, object, mount, path)));
             }
         }
     }
     found
+}
+
+/// What a volume takes of one ConfigMap or Secret.
+struct Source<'a> {
+    kind: ObjectKind,
+    name: &'a str,
+    items: &'a [KeyToPath],
+    optional: bool,
+    /// Path of its field.
+    path: String,
+    name_field: &'static str,
+}
+
+fn sources<'a>(source: &'a VolumeSource, path: &str) -> Vec<Source<'a>> {
+    match source {
+        VolumeSource::Object { kind, name, items, optional, .. } => {
+            let path = format!("{path}.{}", field_of(*kind, "configMap", "secret"));
+            let name_field = field_of(*kind, "name", "secretName");
+            vec![Source { kind: *kind, name, items, optional: *optional, path, name_field }]
+        }
+        VolumeSource::Projected { sources, .. } => {
+            let of = |(at, projection): (usize, &'a Projection)| match projection {
+                Projection::Object { kind, name, items, optional } => {
+                    let field = field_of(*kind, "configMap", "secret");
+                    let path = format!("{path}.projected.sources[{at}].{field}");
+                    Some(Source { kind: *kind, name, items, optional: *optional, path, name_field: "name" })
+                }
+                Projection::DownwardApi(_) | Projection::Token(_) => None,
+            };
+            sources.iter().enumerate().filter_map(of).collect()
+        }
+        VolumeSource::EmptyDir { .. }
+        | VolumeSource::DownwardApi { .. }
+        | VolumeSource::HostPath { .. }
+        | VolumeSource::Unsupported { .. } => Vec::new(),
+    }
+}
+
+/// A `subPath` that is none of the volume's files.
+fn no_file(source: &Source<'_>, object: &KeyedObject, mount: &VolumeMount, path: &str) -> Option<Draft> {
+    let SubPath::Literal(wanted) = mount.sub_path.as_ref()? else { return None };
+    let mut files: Vec<&str> = match source.items {
+        [] => object.data.keys().map(String::as_str).collect(),
+        items => items.iter().map(|item| item.path.as_str()).collect(),
+    };
+    files.retain(|file| *file == wanted || file.starts_with(&format!("{wanted}/")));
+    files.is_empty().then(|| no_key(Severity::Advice, object, wanted, path.to_owned()))
 }
 
 fn no_object(subject: &Subject<'_>, kind: ObjectKind, name: &str, path: String) -> Draft {

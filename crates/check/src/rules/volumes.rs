@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::pod::VolumeSource;
+use model::pod::{Projection, VolumeSource};
 
 use crate::finding::{Draft, Severity};
 use crate::process::plain_path;
@@ -36,6 +36,17 @@ fn declared(subject: &Subject<'_>, members: &[Member<'_>]) -> Vec<Draft> {
             let path = format!("spec.volumes[{index}].{field}");
             let draft = Draft::new(Severity::Advice, "volume-not-supported", path, message);
             found.push(draft.hint("for a try, use an emptyDir or hostPath volume"));
+        } else if let VolumeSource::Projected { sources, .. } = &volume.source {
+            let tokens = sources.iter().enumerate();
+            for (at, _) in tokens.filter(|(_, source)| matches!(source, Projection::Token(_))) {
+                let message = format!(
+                    "only an API server issues ServiceAccount tokens: `podling serve` and clusters have one, under \
+                     `podling run` containers that mount `{name}` do not start"
+                );
+                let path = format!("spec.volumes[{index}].projected.sources[{at}].serviceAccountToken");
+                let draft = Draft::new(Severity::Advice, "no-token", path, message);
+                found.push(draft.hint("for `podling run`, leave this source out"));
+            }
         }
     }
     found

@@ -194,6 +194,11 @@ fn objects_and_keys_that_are_not_there() {
             ("no-such-key", ERROR, 9),
         ),
         (volume("configMap: {name: settings}", ", subPath: app.cfg"), ("no-such-key", ADVICE, 7)),
+        (volume("projected: {sources: [{secret: {name: other}}]}", ""), ("no-such-object", ADVICE, 9)),
+        (
+            volume("projected: {sources: [{configMap: {name: settings, items: [{key: mod, path: x}]}}]}", ""),
+            ("no-such-key", ERROR, 9),
+        ),
     ] {
         assert_eq!(with_objects(&spec), [expected], "{spec}");
     }
@@ -206,6 +211,7 @@ fn objects_and_keys_that_are_not_there() {
         volume("configMap: {name: settings}", ", subPath: app.conf"),
         volume("configMap: {name: settings, items: [{key: mode, path: dir/x}]}", ", subPath: dir"),
         volume("secret: {secretName: other, optional: true}", ""),
+        volume("projected: {sources: [{configMap: {name: settings}}]}", ", subPath: of-another-source"),
         volume("secret: {secretName: login, items: [{key: user, path: x}], optional: true}", ""),
     ] {
         assert_eq!(with_objects(&spec), [], "{spec}");
@@ -248,7 +254,20 @@ fn volumes_that_nobody_mounts_or_that_cannot_be() {
         &one("{name: v, mountPath: /a}", "- {name: v, persistentVolumeClaim: {claimName: c}}"),
         &[("volume-not-supported", ADVICE, 6)],
     );
+    fires(
+        &one(
+            "{name: v, mountPath: /a}",
+            "- {name: v, projected: {sources: [{serviceAccountToken: {path: t}}]}}",
+        ),
+        &[("no-token", ADVICE, 6)],
+    );
+    let told = "{items: [{path: name, fieldRef: {fieldPath: metadata.name}}]}";
     all_are_silent(&[
+        &one("{name: v, mountPath: /a}", &format!("- {{name: v, downwardAPI: {told}}}")),
+        &one(
+            "{name: v, mountPath: /a}",
+            &format!("- {{name: v, projected: {{sources: [{{downwardAPI: {told}}}]}}}}"),
+        ),
         &one("{name: v, mountPath: /a}, {name: v, mountPath: /a/b, subPath: x}", v),
         &one("{name: v, mountPath: /process}", v),
         // Each container has a root filesystem of its own.

@@ -2,6 +2,7 @@
 
 mod accepted;
 mod hostile;
+mod projected;
 mod refused;
 mod resources;
 mod stored;

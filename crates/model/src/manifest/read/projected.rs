@@ -41,9 +41,10 @@ pub(super) fn projected(report: &mut Report<'_, '_>, node: &Node) -> VolumeSourc
         let known: Vec<&str> = SOURCES.iter().chain(&OTHER_SOURCES).filter(given).copied().collect();
         match known.as_slice() {
             [] => {
-                let hint = Some(format!("one of {}", SOURCES.join(", ")));
-                let message = "Required value: must specify a source".to_owned();
-                report.add(Target::Value(source), ProblemKind::Required, message, hint);
+                // Kubernetes takes it.
+                let hint = format!("one of {}", SOURCES.join(", "));
+                let message = "this source is empty: no file comes of it";
+                report.warn(Target::Value(source), ProblemKind::Suspicious, message, Some(&hint));
             }
             [first, others @ ..] => {
                 for other in others {
