@@ -1,7 +1,6 @@
 //! Bodies become objects: JSON or YAML, with what a strict writer wants to know of unknown and repeated fields.
 
 use apimachinery::decode::{self, DecodeError, Format};
-use apimachinery::protobuf::ProtobufError;
 use apimachinery::schema::{Definitions, conform, prune};
 use apimachinery::status::{Reason, Status};
 use serde_json::Value;
@@ -36,37 +35,20 @@ impl Validation {
 
 /// The object of a body, checked against the schema of what the path takes.
 pub(crate) fn object(call: &Call, bytes: &[u8]) -> Result<Value, Failure> {
-    let (mut value, duplicates) = read(call, bytes, &call.sent_definition())?;
+    let (mut value, duplicates) = read(call, bytes)?;
     check(call, &mut value, &duplicates)?;
     Ok(value)
 }
 
-/// The options of a deletion.
-pub(crate) fn delete_options(call: &Call, bytes: &[u8]) -> Result<Value, Failure> {
-    read(call, bytes, "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions").map(|(value, _)| value)
+/// A body without a schema, such as options.
+pub(crate) fn plain(call: &Call, bytes: &[u8]) -> Result<Value, Failure> {
+    read(call, bytes).map(|(value, _)| value)
 }
 
-/// What clients made with Go send for built-in kinds.
-const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
-
-/// Reads protobuf. Fields that are not known are told as repeated ones are, since their names are not known either.
-fn protobuf(definition: &str, bytes: &[u8]) -> Result<(Value, Vec<String>), Failure> {
-    match apimachinery::protobuf::read(bytes, definition, Definitions::builtin()) {
-        Ok(read) => Ok((read.value, read.unknown)),
-        Err(error @ ProtobufError::NoNumbers { .. }) => {
-            tracing::debug!(%error, "protobuf that cannot be read");
-            Err(Status::unsupported_media_type(&["application/json", "application/yaml"]).into())
-        }
-        Err(error) => Err(Status::bad_request(error.to_string()).into()),
-    }
-}
-
-fn read(call: &Call, bytes: &[u8], definition: &str) -> Result<(Value, Vec<String>), Failure> {
+fn read(call: &Call, bytes: &[u8]) -> Result<(Value, Vec<String>), Failure> {
     let format = match body::media_type(&call.headers) {
         "" | "application/json" => Format::Json,
         "application/yaml" | "application/apply-patch+yaml" => Format::Yaml,
-        // A custom kind has no protobuf form.
-        PROTOBUF if call.kind.custom.is_none() => return protobuf(definition, bytes),
         _ => return Err(Status::unsupported_media_type(&["application/json", "application/yaml"]).into()),
     };
     let decoded = decode::decode(bytes, format).map_err(|error| match error {

@@ -12,8 +12,8 @@ async fn kubectl_creates_gets_changes_and_deletes() {
     }
     let harness = Harness::new().await;
     let served = harness.serve().await;
-    // kubectl sends this one as protobuf.
-    let (done, text) = served.kubectl(&["create", "configmap", "a", "--from-literal=k=1"], "").await;
+    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: '1'}\n";
+    let (done, text) = served.kubectl(&["create", "-f", "-"], manifest).await;
     assert!(done && text.contains("configmap/a created"), "{text}");
     let (done, text) = served.kubectl(&["get", "configmap", "a", "-o", "jsonpath={.data.k}"], "").await;
     assert!(done && text == "1", "{text}");

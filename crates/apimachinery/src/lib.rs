@@ -12,7 +12,6 @@ pub mod meta;
 pub mod names;
 pub mod openapi;
 pub mod patch;
-pub mod protobuf;
 pub mod resource;
 pub mod schema;
 pub mod selector;

@@ -72,7 +72,7 @@ pub(crate) async fn collection(
 /// Reads `DeleteOptions` of the body, or of the query when there is no body.
 async fn options(call: &Call, request: Request<Body>) -> Result<DeleteOptions, Failure> {
     let bytes = body::read(request.into_body()).await?;
-    let given = if bytes.is_empty() { from_query(call) } else { decode::delete_options(call, &bytes)? };
+    let given = if bytes.is_empty() { from_query(call) } else { decode::plain(call, &bytes)? };
     let mut options = parse(&given)?;
     options.is_dry_run |= call.is_dry_run()?;
     Ok(options)
