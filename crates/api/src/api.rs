@@ -21,12 +21,14 @@ use http::header::HeaderValue;
 use http_body_util::BodyExt;
 use store::Store;
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsConnector;
 
 use crate::auth::tokens::Tokens;
 use crate::call::Call;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::negotiate::Encoding;
+use crate::remote_node::RemoteNode;
 use crate::respond::{Body, BodyError, Failure, Response, holding};
 use crate::route::{self, Query, Route};
 use crate::security::Security;
@@ -99,6 +101,8 @@ pub struct Api {
     pub(crate) metrics: Metrics,
     pub(crate) security: Security,
     nodes: RwLock<HashMap<String, Arc<dyn Node>>>,
+    /// What it takes to call nodes of other processes.
+    node_access: RwLock<Option<TlsConnector>>,
     kinds: RwLock<Arc<Kinds>>,
     running: Semaphore,
     closing: watch::Sender<bool>,
@@ -116,6 +120,7 @@ impl Api {
             metrics: Metrics::default(),
             security,
             nodes: RwLock::default(),
+            node_access: RwLock::default(),
             kinds: RwLock::new(Arc::new(Kinds::new([]))),
             running,
             closing: watch::Sender::new(false),
@@ -129,15 +134,36 @@ impl Api {
         self.nodes.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), node);
     }
 
-    /// Who serves the streams of a node's Pods.
-    pub(crate) fn node(&self, name: &str) -> Option<Arc<dyn Node>> {
-        self.nodes.read().unwrap_or_else(PoisonError::into_inner).get(name).map(Arc::clone)
+    /// Says how nodes of other processes are called; without it, none is.
+    pub fn set_node_access(&self, tls: Arc<rustls::ClientConfig>) {
+        let mut access = self.node_access.write().unwrap_or_else(PoisonError::into_inner);
+        *access = Some(TlsConnector::from(tls));
     }
 
-    /// All nodes of this process.
+    /// Who serves the streams of a node's Pods: in this process, or where the Node object says.
+    pub(crate) fn node(&self, name: &str) -> Option<Arc<dyn Node>> {
+        let here = self.nodes.read().unwrap_or_else(PoisonError::into_inner).get(name).map(Arc::clone);
+        here.or_else(|| self.remote_node(&self.read("nodes", "", name).ok()??.object))
+    }
+
+    /// All nodes that can be called.
     pub(crate) fn nodes(&self) -> Vec<(String, Arc<dyn Node>)> {
-        let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
-        nodes.iter().map(|(name, node)| (name.clone(), Arc::clone(node))).collect()
+        let mut all: HashMap<String, Arc<dyn Node>> = HashMap::new();
+        for row in self.rows("nodes/") {
+            if let Ok(found) = crate::objects::stored(&row.value, row.revision.get())
+                && let Some(node) = self.remote_node(&found.object)
+            {
+                all.insert(crate::objects::metadata::name(&found.object).to_owned(), node);
+            }
+        }
+        let here = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        all.extend(here.iter().map(|(name, node)| (name.clone(), Arc::clone(node))));
+        all.into_iter().collect()
+    }
+
+    fn remote_node(&self, node: &serde_json::Value) -> Option<Arc<dyn Node>> {
+        let tls = self.node_access.read().unwrap_or_else(PoisonError::into_inner).clone()?;
+        Some(Arc::new(RemoteNode::of(node, tls, self.is_closing())?))
     }
 
     /// Reads the CustomResourceDefinitions again. Done under the kinds' lock, so that no older state replaces a newer.

@@ -22,6 +22,7 @@ mod metrics;
 mod negotiate;
 mod objects;
 mod patch;
+mod remote_node;
 mod respond;
 mod route;
 mod security;

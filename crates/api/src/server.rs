@@ -1,4 +1,4 @@
-//! Sockets, TLS and HTTP around [`Api`]: who may connect, for how long, and how it ends.
+//! Sockets, TLS and HTTP around an [`Api`], or around what a node serves by itself: who may connect, for how long, and how it ends.
 //!
 //! Both HTTP/1.1 and HTTP/2 are spoken on one port, as ALPN agrees. Nothing here knows what a request means. Hostile
 //! clients are bounded by time (handshake, headers) and by number (connections; the one that has been idle longest makes
@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::api::{Api, Peer};
-use crate::respond::{BodyError, Response, holding};
+use crate::respond::{Body, BodyError, Response, holding};
 use connections::{Connections, Seat};
 
 /// What a server allows its clients.
@@ -51,6 +51,29 @@ impl Default for Limits {
     }
 }
 
+/// What is served.
+pub trait Service: Send + Sync + 'static {
+    /// Answers one request.
+    fn answer(
+        self: Arc<Self>,
+        request: hyper::Request<Body>,
+        peer: Peer,
+    ) -> impl Future<Output = Response> + Send;
+
+    /// Tells the requests that go on to end.
+    fn close(&self);
+}
+
+impl Service for Api {
+    async fn answer(self: Arc<Self>, request: hyper::Request<Body>, peer: Peer) -> Response {
+        self.handle(request, peer).await
+    }
+
+    fn close(&self) {
+        Api::close(self);
+    }
+}
+
 /// The largest header block, of both protocols. `kubectl exec` puts its command there.
 const HEADER_BYTES: usize = 256 << 10;
 /// Requests at once on one HTTP/2 connection, the value of kube-apiserver.
@@ -59,8 +82,8 @@ const STREAMS: u32 = 250;
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// Serves until `shutdown` completes, then lets requests end.
-pub async fn serve(
-    api: Arc<Api>,
+pub async fn serve<S: Service>(
+    served: Arc<S>,
     listener: TcpListener,
     tls: Arc<ServerConfig>,
     limits: Limits,
@@ -82,7 +105,7 @@ pub async fn serve(
             Ok((socket, address)) => {
                 let seat = connections.take();
                 let connection = Connection {
-                    api: Arc::clone(&api),
+                    served: Arc::clone(&served),
                     acceptor: acceptor.clone(),
                     limits: limits.clone(),
                     is_closing: is_closing.clone(),
@@ -98,7 +121,7 @@ pub async fn serve(
         }
     }
     drop(listener);
-    api.close();
+    served.close();
     closing.send_replace(true);
     let drained =
         tokio::time::timeout(limits.drain_timeout, async { while tasks.join_next().await.is_some() {} });
@@ -108,14 +131,14 @@ pub async fn serve(
     }
 }
 
-struct Connection {
-    api: Arc<Api>,
+struct Connection<S> {
+    served: Arc<S>,
     acceptor: TlsAcceptor,
     limits: Limits,
     is_closing: watch::Receiver<bool>,
 }
 
-impl Connection {
+impl<S: Service> Connection<S> {
     async fn run(self, socket: TcpStream, address: SocketAddr, seat: Seat) {
         // Small answers are not held back for the sake of the next one.
         if let Err(error) = socket.set_nodelay(true) {
@@ -141,30 +164,30 @@ impl Connection {
             address: Some(address),
             certificate: certificate.map(|certificate| Arc::from(certificate.as_ref())),
         };
-        let (api, seat_of_requests) = (Arc::clone(&self.api), seat.clone());
+        let (served, seat_of_requests) = (Arc::clone(&self.served), seat.clone());
         let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let (api, peer, seat) = (Arc::clone(&api), peer.clone(), seat_of_requests.clone());
+            let (served, peer, seat) = (Arc::clone(&served), peer.clone(), seat_of_requests.clone());
             async move {
                 let busy = seat.busy();
                 let request = request.map(|body| body.map_err(BodyError::new).boxed());
                 // A watch keeps its connection busy until its body ends.
-                Ok::<_, Infallible>(holding(api.handle(request, peer).await, busy))
+                Ok::<_, Infallible>(holding(served.answer(request, peer).await, busy))
             }
         });
         self.speak(stream, service, address, seat).await;
     }
 
-    async fn speak<S>(
+    async fn speak<H>(
         mut self,
         stream: tokio_rustls::server::TlsStream<TcpStream>,
-        service: S,
+        service: H,
         address: SocketAddr,
         seat: Seat,
     ) where
-        S: hyper::service::Service<hyper::Request<Incoming>, Response = Response, Error = Infallible>
+        H: hyper::service::Service<hyper::Request<Incoming>, Response = Response, Error = Infallible>
             + Send
             + 'static,
-        S::Future: Send + 'static,
+        H::Future: Send + 'static,
     {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder

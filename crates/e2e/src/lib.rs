@@ -30,7 +30,7 @@ pub mod terminal;
 pub use call::Call;
 pub use image::Image;
 pub use manifest::{Manifest, pod};
-pub use node::{Kubectl, Node};
+pub use node::{Kubectl, Node, Worker};
 pub use podling::Podling;
 pub use running::{Finished, Running};
 pub use rustix::process::Signal;

@@ -1,4 +1,4 @@
-//! A `podling serve` of one's own, and the kubectls that talk to it.
+//! A `podling serve` of one's own, or a `podling join` to it, and the kubectls that talk to it.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,12 @@ use crate::running::Running;
 
 /// A node that serves. Dropping it deletes its Pods, ends it, and proves that nothing is left.
 pub struct Node<'a> {
+    podling: &'a Podling,
+    running: Option<Running<'a>>,
+}
+
+/// A node of a control plane of another process. It must live for as long as that has Pods of it.
+pub struct Worker<'a> {
     podling: &'a Podling,
     running: Option<Running<'a>>,
 }
@@ -135,13 +141,69 @@ impl Drop for Node<'_> {
                 panic!("podling serve ended with {finished}; deleting its Pods gave {deleted:?}");
             }
         }
-        // What a node keeps for its next start is no leak; everything else is looked for afterwards, a Pod's directory too.
-        for kept in ["kubeconfig", "node-id", "lock", "pki", "store", "logs", "journal", "journals"] {
-            let path = self.podling.data_dir().join(kept);
-            let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+        forget(self.podling);
+    }
+}
+
+impl<'a> Worker<'a> {
+    /// Joins, with the directories of `podling`, the control plane that `control` has.
+    pub fn join(podling: &'a Podling, control: &Podling) -> Worker<'a> {
+        let mut worker = Worker { podling, running: None };
+        worker.restart(control);
+        worker
+    }
+
+    /// Ends without a word, by kill -9, and joins again.
+    pub fn restart(&mut self, control: &Podling) {
+        if let Some(running) = self.running.take() {
+            running.signal(crate::Signal::KILL);
+            running.wait();
         }
-        for directory in [self.podling.data_dir(), self.podling.run_dir()] {
-            let _ = std::fs::remove_dir(directory.join("pods"));
+        let kubeconfig = control.data_dir().join("node-kubeconfig");
+        let words = ["join".as_ref(), "--kubeconfig".as_ref(), kubeconfig.as_os_str()];
+        let mut running = self.podling.prepare(words).args(&["--listen", "127.0.0.1:0"]).start();
+        running.wait_for_line("is the node");
+        // Its cgroups and interfaces carry it.
+        let id = std::fs::read_to_string(self.podling.data_dir().join("node-id")).expect("the node's id");
+        self.podling.add_run(id.trim());
+        self.running = Some(running);
+    }
+
+    /// The address where it serves the control plane.
+    pub fn address(&mut self) -> String {
+        let line = self.running().wait_for_line("it serves on https://");
+        line.rsplit("https://").next().unwrap_or_default().trim().to_owned()
+    }
+
+    /// The process.
+    pub fn running(&mut self) -> &mut Running<'a> {
+        self.running.as_mut().expect("the node runs")
+    }
+}
+
+impl Drop for Worker<'_> {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.signal(crate::Signal::TERM);
+            let finished = running.wait();
+            if finished.code != 0 && !std::thread::panicking() {
+                panic!("podling join ended with {finished}");
+            }
         }
+        forget(self.podling);
+    }
+}
+
+/// Removes what a node keeps for its next start.
+fn forget(podling: &Podling) {
+    // That is no leak; everything else is looked for afterwards, a Pod's directory too.
+    for kept in
+        ["kubeconfig", "node-kubeconfig", "node-id", "lock", "pki", "store", "logs", "journal", "journals"]
+    {
+        let path = podling.data_dir().join(kept);
+        let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    }
+    for directory in [podling.data_dir(), podling.run_dir()] {
+        let _ = std::fs::remove_dir(directory.join("pods"));
     }
 }

@@ -12,6 +12,7 @@
 //! through [`client::Client`] either way, and nothing here knows which. Nothing polls; only a control plane that is
 //! elsewhere needs a heartbeat, to tell a dead node from a quiet one.
 
+mod access;
 mod events;
 mod objects;
 mod plane;
@@ -30,6 +31,7 @@ use engine::ControlPlane;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
+pub use access::{Access, Caller};
 pub use register::NodeFacts;
 
 use plane::Plane;

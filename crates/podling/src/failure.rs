@@ -74,6 +74,25 @@ pub(crate) enum Failure {
     /// What must be there before the first client cannot be made.
     #[error(transparent)]
     Bootstrap(#[from] api::BootstrapError),
+    /// A kubeconfig cannot be used.
+    #[error(transparent)]
+    Kubeconfig(#[from] api::auth::kubeconfig::KubeconfigError),
+    /// A kubeconfig's server cannot be spoken to at all.
+    #[error(transparent)]
+    Remote(#[from] client::RemoteError),
+    /// A kubeconfig of somebody else.
+    #[error(
+        "{} is not a node's: its certificate must be that of the user system:node:NAME, not {user:?}",
+        kubeconfig.display()
+    )]
+    NoNode { kubeconfig: PathBuf, user: String },
+    /// What a node is to show as a server does not work.
+    #[error("cannot serve with the certificates in {}", kubeconfig.display())]
+    NodeTls {
+        kubeconfig: PathBuf,
+        #[source]
+        source: rustls::Error,
+    },
     /// The node cannot be registered.
     #[error("cannot register the node {node}")]
     Register {

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Run(asked) => run::perform(asked, clock),
         Command::Serve(asked) => serve::perform(asked),
+        Command::Join(asked) => serve::join::perform(asked),
         Command::Check(asked) => check::perform(&asked),
         Command::Image(asked) => image::perform(asked),
         Command::Journal(asked) => journal::perform(&asked),

@@ -9,6 +9,7 @@
 //! takes them over, as it does after kill -9.
 
 mod in_process;
+pub(crate) mod join;
 mod machine;
 mod settings;
 
@@ -61,24 +62,14 @@ async fn serve(settings: Settings) -> Result<Code, Failure> {
 
     let names = Names { node: node_name.clone(), server: settings.tls_names.clone() };
     let certificates = Certificates::ensure(&settings.data_dir.join("pki"), names, jiff::Timestamp::now())?;
-    let config_path = settings.data_dir.join("kubeconfig");
-    let server_url = format!("https://{address}");
-    kubeconfig::ensure_admin(&config_path, &server_url, &certificates)
-        .map_err(Failure::io("write", &config_path))?;
+    let kubeconfigs = Kubeconfigs::of(&settings, format!("https://{address}"));
+    kubeconfigs.ensure(&certificates)?;
     let tls = Arc::new(certificates.server_config()?);
 
     let store = Store::open(lock, &store::Options::default())?;
-    let options = Options {
-        service_cidr: ServiceCidr {
-            network: settings.service_cidr.network(),
-            prefix: settings.service_cidr.prefix_len(),
-        },
-        event_ttl: settings.event_ttl,
-        ..Options::default()
-    };
-    let keys = Keys::ensure(&settings.data_dir.join("pki").join("tokens"))?;
-    let api = Api::new(store.clone(), Tokens::new(keys, tokens::ISSUER, tokens::MAX_LIFE), options);
+    let api = make_api(&settings, &store)?;
     api.bootstrap().await?;
+    api.set_node_access(Arc::new(certificates.node_client_config()?));
     let (stop_server, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(server::serve(Arc::clone(&api), listener, tls, Limits::default(), async {
         // Dropped or sent, it is the end.
@@ -87,13 +78,17 @@ async fn serve(settings: Settings) -> Result<Code, Failure> {
 
     let authority_pem = certificates.authority_pem().to_owned();
     let certificates = Arc::new(Mutex::new(certificates));
-    let renewal = tokio::spawn(renew(Arc::clone(&certificates), config_path.clone(), server_url.clone()));
-    let node = start_node(&settings, &api, id, node_name).await?;
+    let renewal = tokio::spawn(renew(Arc::clone(&certificates), Arc::clone(&api), kubeconfigs.clone()));
+    let node = match settings.is_node {
+        true => Some(start_node(&settings, &api, id, node_name).await?),
+        false => None,
+    };
     let controllers = start_controllers(&api, authority_pem, &settings);
 
     println!(
-        "podling serves on {server_url}; use it with: kubectl --kubeconfig {} get nodes",
-        config_path.display()
+        "podling serves on {}; use it with: kubectl --kubeconfig {} get nodes",
+        kubeconfigs.server_url,
+        kubeconfigs.admin.display()
     );
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -102,7 +97,10 @@ async fn serve(settings: Settings) -> Result<Code, Failure> {
 
     renewal.abort();
     controllers.close().await;
-    let failures = node.close().await;
+    let failures = match node {
+        Some(node) => node.close().await,
+        None => Vec::new(),
+    };
     let _ = stop_server.send(());
     if let Err(error) = serving.await {
         tracing::error!(%error, "the server ended in a panic");
@@ -112,6 +110,20 @@ async fn serve(settings: Settings) -> Result<Code, Failure> {
         eprintln!("podling: {failure}");
     }
     Ok(Code::SUCCESS)
+}
+
+/// The API over what is stored.
+fn make_api(settings: &Settings, store: &Store) -> Result<Arc<Api>, Failure> {
+    let options = Options {
+        service_cidr: ServiceCidr {
+            network: settings.service_cidr.network(),
+            prefix: settings.service_cidr.prefix_len(),
+        },
+        event_ttl: settings.event_ttl,
+        ..Options::default()
+    };
+    let keys = Keys::ensure(&settings.data_dir.join("pki").join("tokens"))?;
+    Ok(Api::new(store.clone(), Tokens::new(keys, tokens::ISSUER, tokens::MAX_LIFE), options))
 }
 
 /// What acts on objects, each as the user that it is in Kubernetes.
@@ -127,11 +139,41 @@ fn start_controllers(api: &Arc<Api>, authority_pem: String, settings: &Settings)
     })
 }
 
-/// Renews certificates when they are due, the kubeconfig with them.
-async fn renew(certificates: Arc<Mutex<Certificates>>, config_path: PathBuf, server_url: String) {
+/// The kubeconfigs that are written.
+#[derive(Clone)]
+struct Kubeconfigs {
+    server_url: String,
+    admin: PathBuf,
+    /// Where the node is another process, it is given this.
+    node: Option<PathBuf>,
+}
+
+impl Kubeconfigs {
+    fn of(settings: &Settings, server_url: String) -> Kubeconfigs {
+        let node = (!settings.is_node).then(|| settings.data_dir.join("node-kubeconfig"));
+        Kubeconfigs { server_url, admin: settings.data_dir.join("kubeconfig"), node }
+    }
+
+    fn ensure(&self, certificates: &Certificates) -> Result<(), Failure> {
+        kubeconfig::ensure_admin(&self.admin, &self.server_url, certificates)
+            .map_err(Failure::io("write", &self.admin))?;
+        match &self.node {
+            Some(path) => kubeconfig::ensure_node(path, &self.server_url, certificates)
+                .map_err(Failure::io("write", path)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Renews certificates when they are due, and with them what was made of them.
+async fn renew(certificates: Arc<Mutex<Certificates>>, api: Arc<Api>, kubeconfigs: Kubeconfigs) {
     let renewed = |certificates: &Certificates| {
-        if let Err(error) = kubeconfig::ensure_admin(&config_path, &server_url, certificates) {
-            tracing::error!(%error, path = %config_path.display(), "cannot write the renewed kubeconfig");
+        if let Err(error) = kubeconfigs.ensure(certificates) {
+            tracing::error!(error = chain(&error), "cannot write the renewed kubeconfig");
+        }
+        match certificates.node_client_config() {
+            Ok(access) => api.set_node_access(Arc::new(access)),
+            Err(error) => tracing::error!(error = chain(&error), "cannot use the renewed certificate"),
         }
     };
     certificates::keep_renewed(&certificates, renewed).await;
@@ -164,6 +206,15 @@ async fn start_node(
     let agent = NodeAgent::start(AgentConfig { client, facts, heartbeat_period: None })
         .await
         .map_err(|source| Failure::Register { node: node_name.clone(), source })?;
+    let engine = start_engine(settings, id, &agent).await?;
+    let streams =
+        NodeApi::new(engine.streams(), node_name.clone(), agent.pods(), node_api::Limits::default());
+    api.set_node(node_name, Arc::new(streams));
+    Ok(Running { agent, engine })
+}
+
+/// The engine, for whatever control plane the agent speaks to.
+async fn start_engine(settings: &Settings, id: String, agent: &NodeAgent) -> Result<Node, Failure> {
     let oci_runtime = settings.runtime.as_deref().map(run::find_runtime).transpose()?;
     let config = NodeConfig {
         name: id,
@@ -178,11 +229,7 @@ async fn start_node(
         publish: Vec::new(),
         pod_range: settings.pod_cidr,
     };
-    let engine = Node::start(config, agent.control_plane()).await.map_err(Failure::Node)?;
-    let streams =
-        NodeApi::new(engine.streams(), node_name.clone(), agent.pods(), node_api::Limits::default());
-    api.set_node(node_name, Arc::new(streams));
-    Ok(Running { agent, engine })
+    Node::start(config, agent.control_plane()).await.map_err(Failure::Node)
 }
 
 /// What ends a server: SIGTERM, or Ctrl-C.

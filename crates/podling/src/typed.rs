@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Be a node that kubectl talks to: Pods, their logs and streams, and the objects around them
     Serve(Serve),
+    /// Be a node of a control plane elsewhere, which has given this machine a kubeconfig
+    Join(Join),
     /// Say what of a manifest can never work or rarely ends well, before anything starts
     Check(Check),
     /// Load, pull, list, remove and save images
@@ -133,8 +135,35 @@ pub(crate) struct Serve {
     /// Have this OCI runtime (crun, runc, or a path) create the containers instead of podling itself
     #[arg(long, value_name = "NAME")]
     pub(crate) runtime: Option<PathBuf>,
+    /// Only serve the API, and leave Pods to a machine that joins with DATA_DIR/node-kubeconfig
+    #[arg(long)]
+    pub(crate) no_node: bool,
     #[command(flatten)]
     pub(crate) layers: image::Layers,
+}
+
+/// `podling join`.
+#[derive(Debug, Args)]
+pub(crate) struct Join {
+    /// The control plane, its authority, and the certificate of system:node:NAME
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: PathBuf,
+    /// Where logs, exec and the like are served to the control plane [default: 0.0.0.0:10250]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Addresses of Pods [default: a /24 that is free on this machine]
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) pod_cidr: Option<String>,
+    /// A label of the Node object; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// Have this OCI runtime (crun, runc, or a path) create the containers instead of podling itself
+    #[arg(long, value_name = "NAME")]
+    pub(crate) runtime: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) layers: image::Layers,
+    #[command(flatten)]
+    pub(crate) directories: Directories,
 }
 
 /// `KEY=VALUE`.
@@ -352,6 +381,7 @@ mod tests {
         let commands: &[&[&str]] = &[
             &["run", "pod.yaml"],
             &["check", "pod.yaml", "--strict", "-o", "json"],
+            &["join", "--kubeconfig", "k"],
             &["image", "load", "a.tar"],
             &["image", "pull", "nginx"],
             &["image", "list"],

@@ -3,6 +3,7 @@
 //! They know podling from the outside only: its source files, its tests and its built program.
 
 mod bench;
+mod clients;
 mod command;
 mod deny;
 mod failure;
@@ -43,6 +44,8 @@ enum Task {
     Images(images::Arguments),
     /// Unpack Debian's kubectl, for the end-to-end tests.
     Kubectl,
+    /// Install Kubernetes' client libraries for Python and JavaScript, for the end-to-end tests.
+    Clients,
     /// Write the table of manifest fields, crates/model/src/fields.rs.
     Schema {
         /// Only say whether it is current.
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Images(arguments) => images::run(&arguments),
         Task::Kubectl => kubectl::run(),
+        Task::Clients => clients::run(),
         Task::Schema { check } => {
             let mode = if check { schema::Mode::Check } else { schema::Mode::Write };
             schema::run(&workspace::root(), mode).map_err(failure::Failure::new)

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::failure::{Failure, Result};
-use crate::{command, deny, images, kubectl, schema, setup, tidy, workspace};
+use crate::{clients, command, deny, images, kubectl, schema, setup, tidy, workspace};
 
 /// Arguments of the task.
 #[derive(clap::Args)]
@@ -37,6 +37,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     if setup::is_root() {
         report.step("images", || images::run(&images::Arguments::default()));
         report.step("kubectl", kubectl::run);
+        report.step("clients", clients::run);
     }
     // The end-to-end tests drive the built program.
     report.step("build", || command::run(&mut cargo(["build", "--package", "podling"])));

@@ -1,11 +1,12 @@
-//! The certificates of a node: its own authority, what the server shows, and what its two clients show, the administrator and the
-//! node.
+//! The certificates of a node: its own authority, what the server shows, and what its clients show: the administrator, the
+//! node, and the server itself where it calls nodes.
 //!
 //! ```text
 //! DATA_DIR/pki/ca.pem          the authority: certificate and key, ten years
 //!              apiserver.pem   what the server shows, for its names          ┐
 //!              admin.pem       kubernetes-admin in system:masters             ├ a year, made anew after two thirds of it
-//!              node.pem        system:node:NAME in system:nodes              ┘
+//!              node.pem        system:node:NAME in system:nodes               │
+//!              node-client.pem what nodes of other processes are shown       ┘
 //! ```
 //!
 //! Each file has a certificate and its key, so that both change in one rename(2). They are made once and looked at with each start:
@@ -23,8 +24,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, ServerConfig};
 
 use super::pem_file;
 use crate::user::User;
@@ -40,6 +41,9 @@ const LIFE: SignedDuration = SignedDuration::from_hours(365 * 24);
 const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
 /// A timer does not run while the machine sleeps, and the clock may be set; so it is looked at once a day.
 const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 3600);
+
+/// Who the server is where it calls a node, as kubeadm names it.
+const NODE_CLIENT: &str = "kube-apiserver-kubelet-client";
 
 /// Names by which every API server inside a cluster is called.
 const CLUSTER_NAMES: [&str; 7] = [
@@ -146,6 +150,7 @@ pub struct Certificates {
     server: Pair,
     admin: Pair,
     node: Pair,
+    node_client: Pair,
     shown: Arc<Shown>,
 }
 
@@ -164,17 +169,20 @@ impl Certificates {
         let server = authority.ensure_server(&directory.join("apiserver.pem"), &server_names(&names), now)?;
         let admin =
             authority.ensure_client(&directory.join("admin.pem"), "kubernetes-admin", User::MASTERS, now)?;
-        let node_name = format!("system:node:{}", names.node);
         let node =
-            authority.ensure_client(&directory.join("node.pem"), &node_name, super::bootstrap::NODES, now)?;
+            authority.ensure_node(&directory.join("node.pem"), &names.node, super::bootstrap::NODES, now)?;
+        let node_client =
+            authority.ensure_client(&directory.join("node-client.pem"), NODE_CLIENT, User::MASTERS, now)?;
         let shown = Shown::new(&server).map_err(|source| tls_error(directory, source))?;
         let directory = directory.to_owned();
-        Ok(Self { directory, names, authority, server, admin, node, shown: Arc::new(shown) })
+        let shown = Arc::new(shown);
+        Ok(Self { directory, names, authority, server, admin, node, node_client, shown })
     }
 
     /// When the next of them is due.
     pub fn due_at(&self) -> Timestamp {
-        [&self.server, &self.admin, &self.node].map(Pair::due_at).into_iter().min().unwrap_or(Timestamp::MAX)
+        let all = [&self.server, &self.admin, &self.node, &self.node_client];
+        all.map(Pair::due_at).into_iter().min().unwrap_or(Timestamp::MAX)
     }
 
     /// Makes anew what is due. Connections that are made from then on are shown the new certificate.
@@ -199,6 +207,15 @@ impl Certificates {
             .map_err(|source| tls_error(&self.directory, source))
     }
 
+    /// What the server needs to call nodes of other processes, which show a certificate of this authority for their name.
+    ///
+    /// # Errors
+    /// When rustls does not take the certificates.
+    pub fn node_client_config(&self) -> Result<ClientConfig, CertificateError> {
+        tls::client_config(&self.authority, &self.node_client)
+            .map_err(|source| tls_error(&self.directory, source))
+    }
+
     /// The authority's certificate: `ca.crt` of the ConfigMap `kube-root-ca.crt`, and of clients.
     pub fn authority_pem(&self) -> &str {
         &self.authority.pair.certificate_pem
@@ -218,6 +235,14 @@ impl Certificates {
     pub fn node(&self) -> Client {
         self.node.client()
     }
+}
+
+/// What a node needs that serves logs and exec by itself: its own certificate for its name, and clients of the same authority.
+///
+/// # Errors
+/// When rustls does not take the certificates.
+pub fn node_server_config(authority_pem: &str, node: &Client) -> Result<ServerConfig, rustls::Error> {
+    tls::node_server_config(authority_pem, node)
 }
 
 /// Renews certificates when they are due, and tells each time. Ends never; to be dropped.

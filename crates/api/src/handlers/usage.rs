@@ -24,7 +24,14 @@ pub(super) async fn answer(api: &Arc<Api>, call: &Call) -> Result<Response, Fail
     let selection = Selection::of(call)?;
     let mut items = Vec::new();
     for (name, node) in api.nodes() {
-        let summary = measured(node.as_ref()).await?;
+        let summary = match measured(node.as_ref()).await {
+            Ok(summary) => summary,
+            // One that is not reachable does not hide the others.
+            Err(failure) => {
+                tracing::warn!(node = name, why = failure.0.message, "a node's usage is unknown");
+                continue;
+            }
+        };
         if call.kind.resource.kind == "NodeMetrics" {
             items.extend(of_node(api, &name, &summary)?);
         } else {

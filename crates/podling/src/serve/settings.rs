@@ -17,6 +17,8 @@ pub(super) type Network = engine::PodRange;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Settings {
     pub(super) listen: SocketAddr,
+    /// Whether it is a node itself.
+    pub(super) is_node: bool,
     pub(super) data_dir: PathBuf,
     pub(super) run_dir: PathBuf,
     pub(super) image_dir: PathBuf,
@@ -48,8 +50,11 @@ struct Written {
     tls_names: Vec<String>,
     event_ttl: Option<String>,
     runtime: Option<PathBuf>,
+    no_node: bool,
 }
 
+/// Where a node serves that joined, the kubelet's port.
+const NODE_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 10250);
 /// Where the server listens.
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 6443);
 /// Kubernetes' usual range of Services.
@@ -96,6 +101,7 @@ pub(super) fn decide(asked: typed::Serve) -> Result<Settings, Failure> {
     tls_names.extend(asked.tls_names);
     let absolute = |path: PathBuf| std::path::absolute(&path).map_err(Failure::io("find", path));
     Ok(Settings {
+        is_node: !(asked.no_node || written.no_node),
         listen: asked.listen.or(written.listen).unwrap_or(LISTEN),
         data_dir: absolute(asked.data_dir.or(written.data_dir).unwrap_or_else(|| "/var/lib/podling".into()))?,
         run_dir: absolute(asked.run_dir.or(written.run_dir).unwrap_or_else(|| "/run/podling".into()))?,
@@ -110,6 +116,21 @@ pub(super) fn decide(asked: typed::Serve) -> Result<Settings, Failure> {
         event_ttl,
         runtime: asked.runtime.or(written.runtime),
         layer_form: asked.layers.form(),
+    })
+}
+
+/// The same for a node that joins: it has no objects, so the control plane's settings do not matter.
+pub(super) fn of_join(asked: typed::Join) -> Result<Settings, Failure> {
+    decide(typed::Serve {
+        listen: Some(asked.listen.unwrap_or(NODE_LISTEN)),
+        data_dir: Some(asked.directories.data_dir),
+        run_dir: Some(asked.directories.run_dir),
+        image_dir: Some(asked.directories.image_dir),
+        pod_cidr: asked.pod_cidr,
+        labels: asked.labels,
+        runtime: asked.runtime,
+        layers: asked.layers,
+        ..typed::Serve::default()
     })
 }
 

@@ -26,7 +26,7 @@ struct Wanted<'a> {
     common_name: &'a str,
     organization: &'a str,
     names: &'a [String],
-    usage: ExtendedKeyUsagePurpose,
+    usages: &'a [ExtendedKeyUsagePurpose],
 }
 
 impl Authority {
@@ -42,7 +42,10 @@ impl Authority {
             }
             return Ok(Self { pair });
         }
-        if ["apiserver.pem", "admin.pem", "node.pem"].iter().any(|name| directory.join(name).exists()) {
+        if ["apiserver.pem", "admin.pem", "node.pem", "node-client.pem"]
+            .iter()
+            .any(|name| directory.join(name).exists())
+        {
             return Err(CertificateError::NoAuthority { path });
         }
         let make = |source| CertificateError::Make { path: path.clone(), source };
@@ -62,8 +65,12 @@ impl Authority {
         names: &[String],
         now: Timestamp,
     ) -> Result<Pair, CertificateError> {
-        let usage = ExtendedKeyUsagePurpose::ServerAuth;
-        self.ensure_pair(path, &Wanted { common_name: "kube-apiserver", organization: "", names, usage }, now)
+        let usages = &[ExtendedKeyUsagePurpose::ServerAuth];
+        self.ensure_pair(
+            path,
+            &Wanted { common_name: "kube-apiserver", organization: "", names, usages },
+            now,
+        )
     }
 
     /// A client's certificate; made anew when it is due or for another name.
@@ -74,8 +81,23 @@ impl Authority {
         organization: &str,
         now: Timestamp,
     ) -> Result<Pair, CertificateError> {
-        let usage = ExtendedKeyUsagePurpose::ClientAuth;
-        self.ensure_pair(path, &Wanted { common_name, organization, names: &[], usage }, now)
+        let usages = &[ExtendedKeyUsagePurpose::ClientAuth];
+        self.ensure_pair(path, &Wanted { common_name, organization, names: &[], usages }, now)
+    }
+
+    /// A node's certificate, both as a client and where it serves logs and exec itself, under its name; made anew as that of
+    /// a client.
+    pub(super) fn ensure_node(
+        &self,
+        path: &Path,
+        node: &str,
+        organization: &str,
+        now: Timestamp,
+    ) -> Result<Pair, CertificateError> {
+        let (common_name, names) = (format!("system:node:{node}"), [node.to_owned()]);
+        let usages = &[ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        let wanted = Wanted { common_name: &common_name, organization, names: &names, usages };
+        self.ensure_pair(path, &wanted, now)
     }
 
     fn ensure_pair(
@@ -106,7 +128,7 @@ impl Authority {
         params.distinguished_name = named.distinguished_name;
         (params.not_before, params.not_after) = (named.not_before, named.not_after);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![wanted.usage.clone()];
+        params.extended_key_usages = wanted.usages.to_vec();
         params.use_authority_key_identifier_extension = true;
         let issuer = Issuer::from_ca_cert_der(&self.pair.certificate, &self.pair.key).map_err(make)?;
         let key = KeyPair::generate().map_err(make)?;

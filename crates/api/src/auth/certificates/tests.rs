@@ -76,7 +76,7 @@ fn they_are_made_once_and_for_their_owner_alone() {
     let (directory, first) = fresh();
     let pki = directory.path().join("pki");
     assert_eq!(pki.metadata().unwrap().permissions().mode() & 0o777, 0o700);
-    for file in ["ca.pem", "apiserver.pem", "admin.pem", "node.pem"] {
+    for file in ["ca.pem", "apiserver.pem", "admin.pem", "node.pem", "node-client.pem"] {
         assert_eq!(pki.join(file).metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file}");
     }
     let second = Certificates::ensure(&pki, names(), now()).unwrap();

@@ -3,11 +3,13 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::crypto::ring::default_provider;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls::{Error, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, Error, RootCertStore, ServerConfig};
 
+use super::Client;
 use super::authority::Authority;
 use super::files::Pair;
 
@@ -54,4 +56,42 @@ pub(super) fn server_config(authority: &Authority, shown: Arc<Shown>) -> Result<
         .with_cert_resolver(shown);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// For an upgrade of the connection only HTTP/1.1 will do.
+pub(super) fn client_config(authority: &Authority, client: &Pair) -> Result<ClientConfig, Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.pair.certificate.clone())?;
+    let key = PrivateKeyDer::try_from(client.key.serialize_der()).map_err(general)?;
+    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![client.certificate.clone()], key)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Who has no certificate of the authority is not even answered.
+pub(super) fn node_server_config(authority_pem: &str, node: &Client) -> Result<ServerConfig, Error> {
+    let provider = Arc::new(default_provider());
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(authority_pem.as_bytes()) {
+        roots.add(certificate.map_err(general)?)?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .build()
+        .map_err(general)?;
+    let chain = CertificateDer::pem_slice_iter(node.certificate_pem.as_bytes());
+    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(general)?;
+    let key = PrivateKeyDer::from_pem_slice(node.key_pem.as_bytes()).map_err(general)?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn general(error: impl std::fmt::Display) -> Error {
+    Error::General(error.to_string())
 }
