@@ -1,7 +1,7 @@
-//! Bodies become objects: JSON or YAML, with what a strict writer wants to know of unknown and repeated fields.
+//! Bodies become objects: JSON, YAML or protobuf, with what a strict writer wants to know of unknown and repeated fields.
 
-use apimachinery::decode::{self, DecodeError, Format};
-use apimachinery::protobuf::ProtobufError;
+use apimachinery::decode::{self, DecodeError, Decoded, Format};
+use apimachinery::protobuf::MEDIA_TYPE;
 use apimachinery::schema::{Definitions, conform, prune};
 use apimachinery::status::{Reason, Status};
 use serde_json::Value;
@@ -34,40 +34,48 @@ impl Validation {
     }
 }
 
-/// The object of a body, checked against the schema of what the path takes.
-pub(crate) fn object(call: &Call, bytes: &[u8]) -> Result<Value, Failure> {
-    let (mut value, duplicates) = read(call, bytes, &call.sent_definition())?;
-    check(call, &mut value, &duplicates)?;
-    Ok(value)
+/// Whether what is sent may be protobuf, whose fields are numbers that only built-in kinds have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Numbers {
+    Known,
+    None,
 }
 
-/// The options of a deletion.
-pub(crate) fn delete_options(call: &Call, bytes: &[u8]) -> Result<Value, Failure> {
-    read(call, bytes, "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions").map(|(value, _)| value)
-}
-
-/// What clients made with Go send for built-in kinds.
-const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
-
-/// Reads protobuf. Fields that are not known are told as repeated ones are, since their names are not known either.
-fn protobuf(definition: &str, bytes: &[u8]) -> Result<(Value, Vec<String>), Failure> {
-    match apimachinery::protobuf::read(bytes, definition, Definitions::builtin()) {
-        Ok(read) => Ok((read.value, read.unknown)),
-        Err(error @ ProtobufError::NoNumbers { .. }) => {
-            tracing::debug!(%error, "protobuf that cannot be read");
-            Err(Status::unsupported_media_type(&["application/json", "application/yaml"]).into())
+impl Numbers {
+    fn of(call: &Call) -> Numbers {
+        match (&call.kind.custom, call.route.subresource.as_deref()) {
+            // The Scale of a custom kind is the built-in one.
+            (Some(_), None | Some("status")) => Numbers::None,
+            _ => Numbers::Known,
         }
-        Err(error) => Err(Status::bad_request(error.to_string()).into()),
     }
 }
 
-fn read(call: &Call, bytes: &[u8], definition: &str) -> Result<(Value, Vec<String>), Failure> {
-    let format = match body::media_type(&call.headers) {
-        "" | "application/json" => Format::Json,
-        "application/yaml" | "application/apply-patch+yaml" => Format::Yaml,
-        // A custom kind has no protobuf form.
-        PROTOBUF if call.kind.custom.is_none() => return protobuf(definition, bytes),
-        _ => return Err(Status::unsupported_media_type(&["application/json", "application/yaml"]).into()),
+/// The object of a body, checked against the schema of what the path takes.
+pub(crate) fn object(call: &Call, bytes: &[u8]) -> Result<Value, Failure> {
+    let decoded = read(call, bytes, Numbers::of(call))?;
+    let mut value = decoded.value;
+    check(call, &mut value, &decoded.duplicates, decoded.unknown)?;
+    Ok(value)
+}
+
+/// The options of a deletion, which are built in also where the object is of a custom kind.
+pub(crate) fn delete_options(call: &Call, bytes: &[u8]) -> Result<Value, Failure> {
+    read(call, bytes, Numbers::Known).map(|decoded| decoded.value)
+}
+
+fn read(call: &Call, bytes: &[u8], numbers: Numbers) -> Result<Decoded, Failure> {
+    let format = match (body::media_type(&call.headers), numbers) {
+        ("" | "application/json", _) => Format::Json,
+        ("application/yaml" | "application/apply-patch+yaml", _) => Format::Yaml,
+        (MEDIA_TYPE, Numbers::Known) => Format::Protobuf,
+        (_, Numbers::Known) => {
+            let accepted = ["application/json", "application/yaml", MEDIA_TYPE];
+            return Err(Status::unsupported_media_type(&accepted).into());
+        }
+        (_, Numbers::None) => {
+            return Err(Status::unsupported_media_type(&["application/json", "application/yaml"]).into());
+        }
     };
     let decoded = decode::decode(bytes, format).map_err(|error| match error {
         DecodeError::TooLarge => Status::request_entity_too_large(error),
@@ -76,16 +84,21 @@ fn read(call: &Call, bytes: &[u8], definition: &str) -> Result<(Value, Vec<Strin
     if !decoded.value.is_object() {
         return Err(Status::bad_request("the body of the request is no object").into());
     }
-    Ok((decoded.value, decoded.duplicates))
+    Ok(decoded)
 }
 
 /// Makes an object one of its kind: unknown fields go, and are told as the client wants it.
-pub(crate) fn check(call: &Call, object: &mut Value, duplicates: &[String]) -> Result<(), Failure> {
+pub(crate) fn check(
+    call: &Call,
+    object: &mut Value,
+    duplicates: &[String],
+    unknown: Vec<String>,
+) -> Result<(), Failure> {
     let validation = Validation::of(call)?;
     let (api_version, kind) = call.sent_kind();
     let version = api_version.rsplit('/').next().unwrap_or_default();
     let definitions = Definitions::builtin();
-    let unknown = match (&call.kind.custom, definitions.get(&call.sent_definition())) {
+    let of_schema = match (&call.kind.custom, definitions.get(&call.sent_definition())) {
         (Some(custom), _) => match custom.schema() {
             Some(schema) => prune(object, schema, definitions),
             None => Vec::new(),
@@ -99,6 +112,7 @@ pub(crate) fn check(call: &Call, object: &mut Value, duplicates: &[String]) -> R
         }
         (None, None) => Vec::new(),
     };
+    let unknown: Vec<String> = unknown.into_iter().chain(of_schema).collect();
     let problems = decode::strict_problems(duplicates, &unknown);
     match validation {
         Validation::Strict => match decode::strict_error(&kind, version, &problems) {

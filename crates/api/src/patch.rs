@@ -85,7 +85,7 @@ impl Patch {
             api_version.as_str().unwrap_or_default(),
             kind.as_str().unwrap_or_default(),
         )?;
-        decode::check(call, &mut object, &[])?;
+        decode::check(call, &mut object, &[], Vec::new())?;
         call.kind.make_stored(&mut object);
         Ok(object)
     }

@@ -162,7 +162,7 @@ async fn bodies_that_are_none_are_refused() {
         ("application/json", "[]", 400),
         ("application/json", "{\"kind\":\"Pod\",\"metadata\":{\"name\":\"a\"}}", 400),
         ("application/vnd.kubernetes.protobuf", "k8s", 400),
-        ("text/plain", "{}", 415),
+        ("application/cbor", "k8s", 415),
     ] {
         let answer = harness.send("POST", MAPS, content_type, body).await;
         assert_eq!(
@@ -175,6 +175,32 @@ async fn bodies_that_are_none_are_refused() {
     let huge = format!("{{\"data\":\"{}\"}}", "x".repeat(4 << 20));
     let answer = harness.send("POST", MAPS, "application/json", &huge).await;
     assert_eq!((answer.code, answer.body["reason"].as_str()), (413, Some("RequestEntityTooLarge")));
+}
+
+/// A body in protobuf; lengths below 128 are one byte, so that it is text.
+fn protobuf(kind: &str, raw: &str) -> String {
+    let length = |length: usize| char::from(length as u8);
+    let type_meta = format!("\n\u{2}v1\u{12}{}{kind}", length(kind.len()));
+    format!("k8s\0\n{}{type_meta}\u{12}{}{raw}", length(type_meta.len()), length(raw.len()))
+}
+
+#[tokio::test]
+async fn bodies_of_built_in_kinds_may_be_protobuf() {
+    const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+    let harness = Harness::new().await;
+    let map = protobuf("ConfigMap", "\n\u{3}\n\u{1}a\u{12}\u{6}\n\u{1}k\u{12}\u{1}v");
+    let made = harness.send("POST", MAPS, PROTOBUF, &map).await.expect(201);
+    assert_eq!((&made["metadata"]["name"], &made["data"]), (&json!("a"), &json!({"k": "v"})));
+    // Field 5, which there is not.
+    let strange = protobuf("ConfigMap", "\n\u{3}\n\u{1}b\u{28}\u{1}");
+    let strict = format!("{MAPS}?fieldValidation=Strict");
+    let refused = harness.send("POST", &strict, PROTOBUF, &strange).await;
+    assert!(refused.code == 400 && refused.message().contains("unknown field \"5\""), "{}", refused.text);
+    // What the path does not take.
+    assert_eq!(harness.send("POST", MAPS, PROTOBUF, &protobuf("Pod", "")).await.code, 400);
+    let options = protobuf("DeleteOptions", "\u{12}\u{7}\n\u{5}other");
+    let refused = harness.send("DELETE", &format!("{MAPS}/a"), PROTOBUF, &options).await;
+    assert_eq!((refused.code, refused.body["reason"].as_str()), (409, Some("Conflict")), "{}", refused.text);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The body of a request becomes a value: JSON, or YAML where a request may bring it.
+//! The body of a request becomes a value: JSON, or YAML or protobuf where a request may bring it.
 //!
 //! Keys that stand twice are named, because `fieldValidation` decides what they mean; what is nested too deeply is
 //! refused, and so is what is too large ([`MOST_BYTES`], which whoever reads a body should not read beyond).
@@ -9,7 +9,8 @@ use model::manifest::{Plain, read_plain};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use crate::schema::{push_field, push_index};
+use crate::protobuf::{self, ProtobufError};
+use crate::schema::{Definitions, push_field, push_index};
 
 /// How a body is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum Format {
     Json,
     /// `application/yaml` and `application/apply-patch+yaml`; JSON is YAML.
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`, of built-in kinds.
+    Protobuf,
 }
 
 /// A body that could be read.
@@ -27,6 +30,9 @@ pub struct Decoded {
     pub value: Value,
     /// Paths of the keys that stand twice, such as `spec.containers[0].name`.
     pub duplicates: Vec<String>,
+    /// Paths of the fields that only the format knows to be none, such as `spec.99` of protobuf. Other fields that a
+    /// kind does not have are found by its schema.
+    pub unknown: Vec<String>,
 }
 
 /// Bytes of the largest body that is read, as kube-apiserver's.
@@ -44,6 +50,9 @@ pub enum DecodeError {
     /// Not YAML.
     #[error("error parsing YAML: {0}")]
     Yaml(String),
+    /// Not protobuf, or not that of the kind.
+    #[error(transparent)]
+    Protobuf(#[from] ProtobufError),
 }
 
 /// Reads a body.
@@ -55,6 +64,7 @@ pub fn decode(bytes: &[u8], format: Format) -> Result<Decoded, DecodeError> {
         Format::Json => json(bytes),
         // JSON is the common case also here, and is read faster as what it is.
         Format::Yaml => json(bytes).or_else(|_| yaml(bytes)),
+        Format::Protobuf => protobuf::read(bytes, Definitions::builtin()),
     }
 }
 
@@ -64,12 +74,13 @@ fn json(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     let failed = |error: serde_json::Error| DecodeError::Json(error.to_string());
     let value = Reader(&mut place).deserialize(&mut deserializer).map_err(failed)?;
     deserializer.end().map_err(failed)?;
-    Ok(Decoded { value, duplicates: place.duplicates })
+    Ok(Decoded { value, duplicates: place.duplicates, unknown: Vec::new() })
 }
 
 fn yaml(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     let document = read_plain(bytes).map_err(|error| DecodeError::Yaml(error.to_string()))?;
-    Ok(Decoded { value: from_plain(document.value), duplicates: document.duplicates })
+    let value = from_plain(document.value);
+    Ok(Decoded { value, duplicates: document.duplicates, unknown: Vec::new() })
 }
 
 fn from_plain(value: Plain) -> Value {
@@ -231,7 +242,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_bytes_make_the_reader_panic(bytes: Vec<u8>) {
-            let _ = (decode(&bytes, Format::Json), decode(&bytes, Format::Yaml));
+            let _ = (decode(&bytes, Format::Json), decode(&bytes, Format::Yaml), decode(&bytes, Format::Protobuf));
         }
 
         #[test]
@@ -239,7 +250,7 @@ mod tests {
             let value = json!({"a": [text, number, null, true], "b": {"c": number}});
             let bytes = value.to_string();
             for format in [Format::Json, Format::Yaml] {
-                let expected = Decoded { value: value.clone(), duplicates: Vec::new() };
+                let expected = Decoded { value: value.clone(), duplicates: Vec::new(), unknown: Vec::new() };
                 proptest::prop_assert_eq!(decode(bytes.as_bytes(), format), Ok(expected));
             }
         }

@@ -33,4 +33,5 @@ scenarios! {
     waiting [];
     nodes [];
     services [];
+    creating [];
 }

@@ -222,6 +222,15 @@ fn count(out: &str, file: &str) -> usize {
     std::fs::read_to_string(format!("{out}/{file}")).map_or(0, |text| text.lines().count())
 }
 
+/// Waits by looking: a container is told as running before its script has come to its first line.
+fn is_written(out: &str, file: &str, lines: usize) {
+    let started = std::time::Instant::now();
+    while count(out, file) < lines {
+        assert!(started.elapsed() < TIMEOUT, "{file} has {} lines", count(out, file));
+        std::thread::yield_now();
+    }
+}
+
 /// The process that is number 1 in its container, by the host's number.
 fn first_process(remains: &Remains, pod: &Pod) -> u32 {
     let pids = remains.cgroup(&pod.meta.uid, "/main").procs().unwrap();
@@ -355,6 +364,7 @@ fn after_a_reboot_init_containers_run_first_and_the_loss_is_told() {
     let mut daemon = Daemon::start(&remains);
     daemon.apply(&pod);
     daemon.status(all_run);
+    is_written(&out, "main", 1);
     daemon.kill();
     // What a reboot does: processes go, and so does the run directory.
     let cgroup = remains.cgroup(&pod.meta.uid, "");
@@ -367,6 +377,7 @@ fn after_a_reboot_init_containers_run_first_and_the_loss_is_told() {
     let status = daemon.status(|status| all_run(status) && status.container_statuses[0].restart_count == 1);
     let lost = status.container_statuses[0].last_state.as_ref().unwrap();
     assert_eq!((lost.exit_code, lost.reason.as_str()), (137, "ContainerStatusUnknown"));
+    is_written(&out, "main", 2);
     assert_eq!((count(&out, "init"), count(&out, "main")), (2, 2));
     daemon.delete(&pod);
     daemon.gone(&pod.meta.uid);
