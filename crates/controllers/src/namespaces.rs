@@ -30,10 +30,8 @@ pub(crate) async fn run(client: Client) {
             change = namespaces.next() => match change {
                 Some(Change::Applied(namespace)) if is_ending(&namespace) => {
                     let name = namespace["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-                    if !ending.contains_key(&name) {
-                        let task = tasks.spawn(end(client.clone(), name.clone()));
-                        ending.insert(name, task);
-                    }
+                    let begin = || tasks.spawn(end(client.clone(), name.clone()));
+                    ending.entry(name.clone()).or_insert_with(begin);
                 }
                 Some(Change::Deleted(namespace)) => {
                     let name = namespace["metadata"]["name"].as_str().unwrap_or_default();

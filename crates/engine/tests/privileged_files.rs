@@ -1,7 +1,5 @@
 //! Files that podling writes into a running Pod: tokens and what the Pod is told about itself. Needs root.
 
-#![expect(clippy::unwrap_used, reason = "functions beside tests are test code too")]
-
 mod scene;
 
 use engine::ReportKind;

@@ -153,12 +153,11 @@ mod tests {
         (name != "absent").then_some(KeyedObject { kind, meta, data, immutable: false })
     }
 
-    /// The files of the volume in this YAML: path, content, mode and owner.
-    fn written(
-        source: &str,
-        user: Option<u32>,
-        fs_group: Option<u32>,
-    ) -> Result<Vec<(String, String, u32, Option<u32>)>, VolumeError> {
+    /// Path, content, mode and owner.
+    type Shown = (String, String, u32, Option<u32>);
+
+    /// The files of the volume in this YAML.
+    fn written(source: &str, user: Option<u32>, fs_group: Option<u32>) -> Result<Vec<Shown>, VolumeError> {
         let text = format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec:\n  containers: [{{name: c, image: a, \
              volumeMounts: [{{name: v, mountPath: /v}}]}}]\n  volumes: [{{name: v, {source}}}]\n"

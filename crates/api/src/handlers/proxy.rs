@@ -96,9 +96,9 @@ fn endpoint(api: &Api, call: &Call, target: &Target) -> Result<(IpAddr, u16), Fa
     let asked = target.port.as_deref();
     let wanted = match asked {
         None => ports.first(),
-        Some(asked) => {
-            ports.iter().find(|port| text(port, "/name") == Some(asked) || port["port"].as_u64() == asked.parse().ok())
-        }
+        Some(asked) => ports
+            .iter()
+            .find(|port| text(port, "/name") == Some(asked) || port["port"].as_u64() == asked.parse().ok()),
     };
     let missing = || {
         let port = asked.unwrap_or_default();

@@ -215,24 +215,32 @@ fn target_port(port: &Value, protocol: &str, pod: &Value) -> Option<i64> {
     }
 }
 
+/// Addresses for which the ports are the same.
+#[derive(Default)]
+struct Subset {
+    ports: Vec<Value>,
+    ready: Vec<Value>,
+    not_ready: Vec<Value>,
+}
+
 /// The Service's Endpoints, for those who read no slices yet.
 pub(super) fn endpoints(service: &Value, pods: &[&Value]) -> Value {
     let publishes_all = service["spec"]["publishNotReadyAddresses"] == true;
-    let mut groups: BTreeMap<String, (Vec<Value>, Vec<Value>, Vec<Value>)> = BTreeMap::new();
+    let mut groups: BTreeMap<String, Subset> = BTreeMap::new();
     let mut sorted: Vec<&&Value> =
         pods.iter().filter(|pod| address(pod).is_some() && (publishes_all || !is_terminating(pod))).collect();
     sorted.sort_by_key(|pod| address(pod).unwrap_or_default().to_owned());
     for pod in sorted {
         let ports = ports(service, pod);
         let key = Value::Array(ports.clone()).to_string();
-        let group = groups.entry(key).or_insert_with(|| (ports, Vec::new(), Vec::new()));
+        let group = groups.entry(key).or_insert_with(|| Subset { ports, ..Subset::default() });
         let mut found = json!({"ip": address(pod).unwrap_or_default(), "nodeName": pod["spec"]["nodeName"], "targetRef": target(pod)});
         if let Some(hostname) = hostname(service, pod) {
             found["hostname"] = hostname;
         }
-        if publishes_all || is_ready(pod) { group.1.push(found) } else { group.2.push(found) }
+        if publishes_all || is_ready(pod) { group.ready.push(found) } else { group.not_ready.push(found) }
     }
-    let subset = |(ports, ready, not_ready): (Vec<Value>, Vec<Value>, Vec<Value>)| {
+    let subset = |Subset { ports, ready, not_ready }: Subset| {
         let mut subset = Map::new();
         for (field, list) in [("addresses", ready), ("notReadyAddresses", not_ready), ("ports", ports)] {
             if !list.is_empty() {
