@@ -2,11 +2,11 @@
 //!
 //! kubectl and other programs in Go write built-in kinds in this format and do not fall back to JSON, so bodies are
 //! read; answers are JSON, which all of them take too. Nothing is generated from `.proto` files: the schemas say what a
-//! field holds, and [`numbers`] which number it has.
+//! field holds, and `numbers` which number it has.
 //!
-//! - [`wire`] splits a message into its fields.
-//! - [`special`] reads the messages that JSON writes as something else, such as a Time.
-//! - [`object`] walks a message along its schema.
+//! - `wire` splits a message into its fields.
+//! - `special` reads the messages that JSON writes as something else, such as a Time.
+//! - `object` walks a message along its schema.
 //!
 //! Objects come out as Go's JSON encoder would write them after reading the same bytes: a scalar that is always on the
 //! wire but omitted from JSON when it is zero is omitted here.

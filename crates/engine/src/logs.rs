@@ -7,8 +7,8 @@
 //!                              1.log                   the next incarnation
 //! ```
 //!
-//! [`Files`] reads them as one stream across rotation, [`Changes`] tells when there may be more, [`tail`] finds where the
-//! last lines begin, [`Text`] makes of records what `kubectl logs` prints. Nothing here writes, and nothing polls.
+//! [`Files`] reads them as one stream across rotation, [`Changes`] tells when there may be more, `tail` finds where the
+//! last lines begin, `Text` makes of records what `kubectl logs` prints. Nothing here writes, and nothing polls.
 
 mod changes;
 pub mod cri;

@@ -1,5 +1,5 @@
 //! WebSocket as Kubernetes speaks it: numbered channels in its messages ([`channel`]), driven over a connection
-//! ([`session`]); and SPDY as a stream of bytes through it ([`tunnel`]).
+//! (`session`); and SPDY as a stream of bytes through it (`tunnel`).
 
 pub mod channel;
 pub(crate) mod session;
