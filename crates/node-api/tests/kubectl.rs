@@ -46,12 +46,12 @@ fn clients() -> Vec<Client> {
 
 impl Client {
     fn command(&self, server: &Server, arguments: &[&str]) -> Command {
-        let home = std::env::temp_dir().join(format!("podling-kubectl-{}", std::process::id()));
+        let home = server.home.path();
         let mut command = Command::new(&self.program);
         let flag = self.websocket.to_string();
         command
             .env_clear()
-            .env("HOME", &home)
+            .env("HOME", home)
             .env("PATH", "/usr/bin:/bin")
             .env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", &flag)
             .env("KUBECTL_PORT_FORWARD_WEBSOCKETS", &flag)

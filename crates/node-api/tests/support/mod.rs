@@ -257,6 +257,8 @@ pub(crate) struct Server {
     pub(crate) machine: Arc<Machine>,
     /// What connections were asked to become.
     pub(crate) upgrades: Upgrades,
+    /// A directory for clients, which vanishes with it.
+    pub(crate) home: tempfile::TempDir,
 }
 
 /// The `Upgrade` header of each request that had one.
@@ -290,7 +292,7 @@ impl Server {
                 });
             }
         });
-        Self { address, api, machine, upgrades }
+        Self { address, api, machine, upgrades, home: tempfile::tempdir().unwrap() }
     }
 
     /// Waits until no process that was started is alive.
