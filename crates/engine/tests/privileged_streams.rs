@@ -183,6 +183,11 @@ fn an_attachment_sees_types_and_ends_with_the_container() {
         let web = container("web", script, "    stdin: true\n    stdinOnce: true\n");
         let pod = pod("attach", &format!("  restartPolicy: Never\n  containers:\n{web}"));
         scene.run(&pod).await;
+        // An attachment sees what is written from then on: what comes before it must have been written.
+        let follow = LogRequest { follow: true, ..LogRequest::default() };
+        let mut written = scene.streams.logs(target(&pod, "web"), follow).await.unwrap();
+        assert_eq!(until(&mut written, "\n").await, "before\n");
+        drop(written);
         let mut session = soon(scene.streams.attach(target(&pod, "web"), ALL)).await.unwrap();
         let mut other = soon(scene.streams.attach(target(&pod, "web"), ALL)).await.unwrap();
         assert!(other.stdin.is_none(), "of an input that is given once there is one");
