@@ -11,7 +11,7 @@ use crate::failure::{Attempt, Failure, Result};
 
 const READ_BYTES: u64 = 100_000_000;
 /// Of the big image, whose files are this machine's.
-const READ_DIRECTORY: &str = "/usr/share";
+const READ_DIRECTORY: &str = "/usr";
 /// How long reading again what a container has read may take where layers are mounted, over where they are unpacked.
 const AGAIN_RATIO_LIMIT: f64 = 1.1;
 

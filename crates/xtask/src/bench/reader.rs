@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 fn main() {
@@ -27,16 +27,24 @@ fn read(directory: &str, most: u64) -> (u64, f64) {
             let kind = entry.file_type().expect("a kind");
             if kind.is_dir() {
                 waiting.push(entry.path());
-            } else if kind.is_file() && bytes < most {
-                let mut file = File::open(entry.path()).expect("a file");
-                loop {
-                    match file.read(&mut buffer).expect("contents") {
-                        0 => break,
-                        read => bytes += read as u64,
-                    }
-                }
+            } else if kind.is_file() {
+                bytes += read_file(&entry.path(), &mut buffer);
+            }
+            if bytes >= most {
+                return (bytes, begun.elapsed().as_secs_f64() * 1e3);
             }
         }
     }
     (bytes, begun.elapsed().as_secs_f64() * 1e3)
+}
+
+fn read_file(path: &Path, buffer: &mut [u8]) -> u64 {
+    let mut file = File::open(path).expect("a file");
+    let mut bytes = 0;
+    loop {
+        match file.read(buffer).expect("contents") {
+            0 => return bytes,
+            read => bytes += read as u64,
+        }
+    }
 }
