@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -23,6 +23,8 @@ use crate::tar_reader::{Kind, Source, TarReader};
 /// JSON documents larger than this are not images'.
 pub(crate) const DOCUMENT_MAX_BYTES: u64 = 8 << 20;
 const FILES_MAX: usize = 100_000;
+/// Archives are read in pieces of this size.
+const COPY_BYTES: usize = 128 * 1024;
 const LINKS_MAX: usize = 10;
 
 /// An image archive, opened.
@@ -102,7 +104,8 @@ impl Archive {
         }
         let step =
             Step::begin(progress, "unpacking the archive", metadata.is_file().then_some(metadata.len()));
-        let (_, mut plain) = decompress(Counted { file, step: &step }).map_err(unreadable)?;
+        let counted = BufReader::with_capacity(COPY_BYTES, Counted { file, step: &step });
+        let (_, mut plain) = decompress(counted).map_err(unreadable)?;
         let (copy_path, mut copy) = session.fresh_file()?;
         // The file needs no name: it must not outlive this process.
         std::fs::remove_file(&copy_path).map_err(Error::io("remove", &copy_path))?;

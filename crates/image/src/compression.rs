@@ -3,7 +3,7 @@
 //! Media types and file names lie or are missing (docker-save archives have neither), the magic numbers do not. What is
 //! recognised but not supported is refused by name, rather than failing later as a damaged archive.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Cursor, Read};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,20 +19,26 @@ pub enum Compression {
     Zstd,
 }
 
-const BUFFER_BYTES: usize = 128 * 1024;
+/// The longest magic number's.
+const MAGIC_BYTES: u64 = 6;
 
 /// Looks at the first bytes of `reader` and unpacks accordingly.
 pub(crate) fn decompress<'a>(
-    reader: impl Read + Send + 'a,
+    mut reader: impl BufRead + Send + 'a,
 ) -> io::Result<(Compression, Box<dyn Read + Send + 'a>)> {
-    let mut reader = BufReader::with_capacity(BUFFER_BYTES, Prefixed::read(reader)?);
-    match sniff(reader.fill_buf()?)? {
-        Compression::Plain => Ok((Compression::Plain, Box::new(reader))),
-        Compression::Gzip => Ok((Compression::Gzip, Box::new(flate2::bufread::MultiGzDecoder::new(reader)))),
-        Compression::Zstd => {
-            Ok((Compression::Zstd, Box::new(zstd::stream::read::Decoder::with_buffer(reader)?)))
-        }
-    }
+    // Read before anything else, so that a whole magic number is seen even when the source hands out single bytes.
+    let mut start = Vec::new();
+    reader.by_ref().take(MAGIC_BYTES).read_to_end(&mut start)?;
+    let compression = sniff(&start)?;
+    let whole = Cursor::new(start).chain(reader);
+    Ok((
+        compression,
+        match compression {
+            Compression::Plain => Box::new(whole),
+            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
+            Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(whole)?),
+        },
+    ))
 }
 
 fn sniff(start: &[u8]) -> io::Result<Compression> {
@@ -51,35 +57,6 @@ fn sniff(start: &[u8]) -> io::Result<Compression> {
         io::ErrorKind::Unsupported,
         format!("it is packed with {unsupported}; podling reads plain, gzip and zstd: unpack it first"),
     ))
-}
-
-/// A reader whose first bytes have been fetched, so that one `fill_buf` sees a whole magic number even when the source
-/// hands out single bytes.
-struct Prefixed<R> {
-    start: Vec<u8>,
-    given: usize,
-    rest: R,
-}
-
-impl<R: Read> Prefixed<R> {
-    fn read(mut rest: R) -> io::Result<Self> {
-        let mut start = Vec::with_capacity(6);
-        rest.by_ref().take(6).read_to_end(&mut start)?;
-        Ok(Self { start, given: 0, rest })
-    }
-}
-
-impl<R: Read> Read for Prefixed<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let left = &self.start[self.given..];
-        if left.is_empty() {
-            return self.rest.read(out);
-        }
-        let taken = left.len().min(out.len());
-        out[..taken].copy_from_slice(&left[..taken]);
-        self.given += taken;
-        Ok(taken)
-    }
 }
 
 #[cfg(test)]

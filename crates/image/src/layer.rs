@@ -8,16 +8,18 @@
 //! then find it there.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use linux::writeback;
 
 use crate::compression::{Compression, decompress};
 use crate::digest::{Digest, Hasher};
 use crate::erofs::ErofsImage;
 use crate::error::Error;
 use crate::form::LayerForm;
-use crate::pipe::{PipeReader, PipeWriter, pipe};
+use crate::pipe::{Chunk, PipeReader, PipeWriter, pipe};
 use crate::progress::{Progress, Step};
 use crate::record::LayerRecord;
 use crate::staging::{Session, rename};
@@ -25,9 +27,10 @@ use crate::store::{Hold, Images};
 use crate::tar_reader::Source;
 use crate::unpack::{LayerRoot, UnpackError, Unpacked, unpack};
 
-impl Source for &mut PipeReader {}
+impl Source for &mut PipeReader<Chunk> {}
 
-const CHUNK_BYTES: usize = 128 * 1024;
+/// The disk is told of so much at a time.
+const WRITEBACK_BYTES: u64 = 4 << 20;
 
 /// What is known of a layer before it is read.
 pub(crate) struct Expected {
@@ -60,7 +63,7 @@ struct Stream {
 
 /// Makes sure that the layer is in the store, and keeps it there for as long as the returned lock lives. `open` is called
 /// only when the layer has to be read.
-pub(crate) fn ensure<R: Read + Send>(
+pub(crate) fn ensure<R: BufRead + Send>(
     work: &Work<'_>,
     expected: &Expected,
     open: impl FnOnce() -> Result<R, Error>,
@@ -82,7 +85,9 @@ pub(crate) fn ensure<R: Read + Send>(
     let (blob_path, blob_file) = work.session.fresh_file()?;
     let tee = Tee {
         source: open()?,
+        ahead_bytes: 0,
         blob: blob_file,
+        written_back: 0,
         hasher: Hasher::new(),
         bytes: 0,
         limit_bytes: expected.blob_bytes,
@@ -127,7 +132,7 @@ fn unpack_to(
     store: &Images,
     path: &Path,
     diff_id: &Digest,
-    reader: &mut PipeReader,
+    reader: &mut PipeReader<Chunk>,
 ) -> Result<Unpacked, UnpackError> {
     let failed = |source| UnpackError::Write { name: path.display().to_string(), source };
     match store.layer_form() {
@@ -194,7 +199,7 @@ fn commit(
 
 /// Reads all of the source, telling both digests. Failures reach the other thread through the pipe. When the contents turn
 /// out unreadable, the rest is read for its digest alone; not so when the source fails or an entry is refused.
-fn read_stream<R: Read + Send>(
+fn read_stream<R: BufRead + Send>(
     mut tee: Tee<'_, R>,
     mut writer: PipeWriter,
     is_unreadable: &AtomicBool,
@@ -221,7 +226,7 @@ fn read_stream<R: Read + Send>(
     Some(Stream { compression, blob: tee.hasher.finish(), blob_bytes: tee.bytes, diff_id, synced })
 }
 
-fn pump<R: Read + Send>(
+fn pump<R: BufRead + Send>(
     tee: &mut Tee<'_, R>,
     writer: &mut PipeWriter,
     compression: &mut Option<Compression>,
@@ -229,18 +234,24 @@ fn pump<R: Read + Send>(
     let (found, mut plain) = decompress(tee)?;
     *compression = Some(found);
     let mut hasher = (found != Compression::Plain).then(Hasher::new);
-    let mut buffer = vec![0; CHUNK_BYTES];
     loop {
-        let read = match plain.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        if let Some(hasher) = &mut hasher {
-            hasher.update(&buffer[..read]);
+        let mut buffer = writer.buffer();
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match plain.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
-        writer.write_all(&buffer[..read])?;
+        if filled == 0 {
+            break;
+        }
+        if let Some(hasher) = &mut hasher {
+            hasher.update(&buffer[..filled]);
+        }
+        writer.send(buffer, filled)?;
     }
     Ok(hasher.map(Hasher::finish))
 }
@@ -248,7 +259,11 @@ fn pump<R: Read + Send>(
 /// Hands bytes on while keeping a copy and a digest of them.
 struct Tee<'a, R> {
     source: R,
+    /// Of the source's buffer: what has been copied and counted, and was not yet taken.
+    ahead_bytes: usize,
     blob: File,
+    /// So much of the copy the disk was told of.
+    written_back: u64,
     hasher: Hasher,
     bytes: u64,
     limit_bytes: Option<u64>,
@@ -258,14 +273,14 @@ struct Tee<'a, R> {
     has_failed: bool,
 }
 
-impl<R: Read> Tee<'_, R> {
-    fn read_on(&mut self, out: &mut [u8]) -> io::Result<usize> {
+impl<R: BufRead> Tee<'_, R> {
+    /// Waits for more of the source, and keeps it.
+    fn read_on(&mut self) -> io::Result<()> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(io::Error::other("stopped because another layer failed"));
         }
-        let read = self.source.read(out)?;
-        let bytes = &out[..read];
-        self.bytes += read as u64;
+        let bytes = self.source.fill_buf()?;
+        self.bytes += bytes.len() as u64;
         if self.limit_bytes.is_some_and(|limit| self.bytes > limit) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -276,15 +291,40 @@ impl<R: Read> Tee<'_, R> {
         self.blob.write_all(bytes).map_err(|error| {
             io::Error::new(error.kind(), format!("cannot keep a copy in the image directory: {error}"))
         })?;
-        self.step.advance(read as u64);
-        Ok(read)
+        self.ahead_bytes = bytes.len();
+        self.step.advance(bytes.len() as u64);
+        if self.bytes - self.written_back >= WRITEBACK_BYTES {
+            writeback::begin(&self.blob, self.written_back, self.bytes - self.written_back);
+            self.written_back = self.bytes;
+        }
+        Ok(())
     }
 }
 
-impl<R: Read> Read for Tee<'_, R> {
+impl<R: BufRead> BufRead for Tee<'_, R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.ahead_bytes == 0
+            && let Err(error) = self.read_on()
+        {
+            self.has_failed = true;
+            return Err(error);
+        }
+        match self.ahead_bytes {
+            0 => Ok(&[]),
+            ahead => Ok(&self.source.fill_buf()?[..ahead]),
+        }
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.ahead_bytes -= bytes;
+        self.source.consume(bytes);
+    }
+}
+
+impl<R: BufRead> Read for Tee<'_, R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let result = self.read_on(out);
-        self.has_failed |= result.is_err();
-        result
+        let read = self.fill_buf()?.read(out)?;
+        self.consume(read);
+        Ok(read)
     }
 }

@@ -7,7 +7,7 @@
 mod contents;
 
 use std::collections::HashSet;
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,6 +23,8 @@ use crate::record::LayerRecord;
 use crate::reference::Reference;
 use crate::staging::Session;
 use crate::store::{Hold, Images};
+
+const BUFFER_BYTES: usize = 128 * 1024;
 
 /// Where the archives of layers are.
 pub(crate) trait LayerSource: Sync {
@@ -181,7 +183,7 @@ fn ensure_layer(
         blob: layer.expected.blob.clone(),
         blob_bytes: layer.expected.blob_bytes.or(bytes),
     };
-    layer::ensure(work, &expected, || Ok(reader))
+    layer::ensure(work, &expected, || Ok(BufReader::with_capacity(BUFFER_BYTES, reader)))
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -171,7 +171,7 @@ impl Images {
             has_loose_layers: AtomicBool::new(false),
         });
         let _stop = StopOnDrop(Arc::clone(&pull));
-        let remote_image = RemoteImage::fetch(&pull.repository, reference).await?;
+        let remote_image = RemoteImage::fetch(&pull, reference).await?;
         let layers = match self.pin_image(&remote_image.config.id)? {
             Some(hold) => Ok((vec![hold], Vec::new())),
             None => pull.fetch_layers(&remote_image.layers).await,
@@ -191,7 +191,10 @@ struct RemoteImage {
 }
 
 impl RemoteImage {
-    async fn fetch(repository: &Repository, reference: &Reference) -> Result<Self, Cause> {
+    /// The registry always says what the reference leads to, and whether we may have it; what is behind that and here
+    /// already is not asked for again.
+    async fn fetch(pull: &Pull, reference: &Reference) -> Result<Self, Cause> {
+        let (repository, store) = (&pull.repository, pull.session.store());
         let what = reference.to_string();
         let mut bytes = match reference.digest() {
             Some(digest) => repository.manifest(digest).await?,
@@ -202,14 +205,20 @@ impl RemoteImage {
         if let Document::Index(index) = &parsed {
             let entries: Vec<_> = index.manifests().iter().collect();
             let digest = manifest::digest(&what, manifest::choose(&what, &entries)?)?;
-            bytes = repository.manifest(&digest).await?;
+            bytes = match store.document(&digest)? {
+                Some(bytes) => bytes,
+                None => repository.manifest(&digest).await?,
+            };
             parsed = manifest::parse(&what, &bytes)?;
         }
         let Document::Manifest(parsed) = parsed else {
             return Err(Error::invalid(what, "its index leads to another index").into());
         };
         let config_digest = manifest::digest(&what, parsed.config())?;
-        let config_bytes = repository.document(&config_digest).await?;
+        let config_bytes = match store.document(&config_digest)? {
+            Some(bytes) => bytes,
+            None => repository.document(&config_digest).await?,
+        };
         let config =
             Config::parse(&format!("the configuration of {what}"), config_bytes, Some(&config_digest))?;
         if !runs_here(config.parsed.os(), config.parsed.architecture()) {

@@ -13,6 +13,7 @@ mod connection;
 mod credential_helper;
 mod credentials;
 mod hosts;
+mod words;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_RANGE;
 use tokio::sync::mpsc;
@@ -137,7 +139,7 @@ impl Repository {
         &self,
         digest: &Digest,
         bytes: Option<u64>,
-        sink: &mpsc::Sender<Piece>,
+        sink: &mpsc::Sender<Piece<Bytes>>,
     ) -> Result<(), RegistryError> {
         let mut download = Download { path: format!("blobs/{digest}"), offset: 0, bytes, sink };
         let mut failures = Failures::default();
@@ -242,7 +244,7 @@ struct Download<'a> {
     path: String,
     offset: u64,
     bytes: Option<u64>,
-    sink: &'a mpsc::Sender<Piece>,
+    sink: &'a mpsc::Sender<Piece<Bytes>>,
 }
 
 impl Download<'_> {
@@ -271,12 +273,12 @@ impl Download<'_> {
             };
             let skipped = skip.min(chunk.len() as u64);
             skip -= skipped;
-            let fresh = &chunk[skipped as usize..];
+            let fresh = chunk.slice(skipped as usize..);
             if fresh.is_empty() {
                 continue;
             }
             self.offset += fresh.len() as u64;
-            if self.sink.send(Piece::Bytes(fresh.to_vec())).await.is_err() {
+            if self.sink.send(Piece::Bytes(fresh)).await.is_err() {
                 return Err(RegistryError::Stopped);
             }
         }

@@ -30,7 +30,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
 
-use crate::digest::Digest;
+use crate::archive::DOCUMENT_MAX_BYTES;
+use crate::digest::{Digest, read_limited};
 use crate::error::Error;
 use crate::form::Choice;
 use crate::record::{Image, ImageRecord, LayerRecord, RefRecord};
@@ -237,6 +238,20 @@ impl Images {
 
     pub(crate) fn read_image(&self, id: &Digest) -> Result<Option<ImageRecord>, Error> {
         read_record(&self.image_path(id))
+    }
+
+    /// The manifest or configuration `digest`, if it is here and unharmed.
+    pub(crate) fn document(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
+        let path = self.blob_path(digest);
+        let read = File::open(&path).and_then(|file| read_limited(file, DOCUMENT_MAX_BYTES));
+        match read {
+            Ok(bytes) => Ok(Some(bytes).filter(|bytes| Digest::of(bytes) == *digest)),
+            // Also a layer of that name, which is no document.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::FileTooLarge) => {
+                Ok(None)
+            }
+            Err(error) => Err(Error::io("read", path)(error)),
+        }
     }
 
     /// Waits for the store's lock.

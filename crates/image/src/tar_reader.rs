@@ -6,7 +6,7 @@
 //!
 //! The reader interprets; it never touches a file system and knows no layers.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use crate::tar_header::{self, BLOCK_BYTES, Block, GnuSparse, Header, damaged, decimal};
 
@@ -144,6 +144,33 @@ impl<S: Source> TarReader<S> {
         self.position += read as u64;
         self.payload_left -= read as u64;
         Ok(read)
+    }
+
+    /// Stored payload of the current entry as it lies in the source's buffer, at most `most_bytes` of it and at least
+    /// one, to be followed by `consume_payload`. Empty at the payload's end. A cut-off archive is an error.
+    pub(crate) fn payload(&mut self, most_bytes: u64) -> io::Result<&[u8]>
+    where
+        S: BufRead,
+    {
+        let most_bytes = self.payload_left.min(most_bytes);
+        if most_bytes == 0 {
+            return Ok(&[]);
+        }
+        let bytes = self.source.fill_buf()?;
+        if bytes.is_empty() {
+            return Err(cut_off());
+        }
+        Ok(&bytes[..usize::try_from(most_bytes).map_or(bytes.len(), |most| most.min(bytes.len()))])
+    }
+
+    /// So many bytes of what `payload` gave are done with.
+    pub(crate) fn consume_payload(&mut self, bytes: usize)
+    where
+        S: BufRead,
+    {
+        self.source.consume(bytes);
+        self.position += bytes as u64;
+        self.payload_left -= bytes as u64;
     }
 
     fn read_exact_payload(&mut self, mut out: &mut [u8]) -> io::Result<()> {

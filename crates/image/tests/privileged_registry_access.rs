@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use image::{Credentials, Images, PullError, PullOptions, PullReason, Reference, Silent};
 use serde_json::json;
@@ -55,7 +56,7 @@ fn secret_for(host: &str, password: &str) -> PullOptions {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_opens_a_registry() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, door) = (store(folder.path()), Door { password: true, tls: false });
+    let (store, door) = (store(folder.path()), Door { password: true, ..Door::default() });
     let registry = Registry::start_behind(folder.path(), door);
     registry.push("team/app:v1", &test_image()).await;
     let (reference, host) = (registry.reference("team/app:v1"), &registry.address);
@@ -89,7 +90,7 @@ async fn a_password_opens_a_registry() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_helper_is_asked_for_the_password() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, door) = (store(folder.path()), Door { password: true, tls: false });
+    let (store, door) = (store(folder.path()), Door { password: true, ..Door::default() });
     let registry = Registry::start_behind(folder.path(), door);
     registry.push("app:v1", &test_image()).await;
     let helper = |name: &str, script: &str| {
@@ -225,7 +226,7 @@ fn hosts(folder: &Path, host: &str, text: &str) -> PullOptions {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_self_signed_registry_is_trusted_when_its_certificate_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, door) = (store(folder.path()), Door { tls: true, password: true });
+    let (store, door) = (store(folder.path()), Door { tls: true, password: true, client: false });
     let registry = Registry::start_behind(folder.path(), door);
     registry.push("app:v1", &test_image()).await;
     let (reference, host) = (registry.reference("app:v1"), &registry.address);
@@ -240,6 +241,33 @@ async fn a_self_signed_registry_is_trusted_when_its_certificate_is_named() {
     pulls(&store, &reference, &with(&format!("ca = {authority:?}"))).await;
     let text = refused(&store, &reference, &with("ca = 'absent.crt'"), PullReason::Configuration).await;
     assert!(text.contains("absent.crt"), "{text}");
+}
+
+/// The two fields of hosts.toml were taken for alternatives.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_any_certificate_still_shows_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, door) = (store(folder.path()), Door { tls: true, client: true, password: false });
+    let registry = Registry::start_behind(folder.path(), door);
+    registry.push("app:v1", &test_image()).await;
+    let (reference, host) = (registry.reference("app:v1"), &registry.address);
+    let with = |text: &str| {
+        let text = format!("[host.\"https://{host}\"]\nskip_verify = true\n{text}");
+        PullOptions { retry_delay: Duration::from_millis(1), ..hosts(folder.path(), host, &text) }
+    };
+    refused(&store, &reference, &with(""), PullReason::Unreachable).await;
+    let (certificate, key) = (folder.path().join("registry.crt"), folder.path().join("registry.key"));
+    pulls(&store, &reference, &with(&format!("client = [[{certificate:?}, {key:?}]]"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_speaks_without_tls_to_a_registry_with_it_is_told_what_to_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, door) = (store(folder.path()), Door { tls: true, ..Door::default() });
+    let registry = Registry::start_behind(folder.path(), door);
+    let (reference, options) = (registry.reference("app:v1"), PullOptions::default());
+    let text = refused(&store, &reference, &options, PullReason::Registry).await;
+    assert!(text.contains("https://") && text.contains("hosts.toml"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

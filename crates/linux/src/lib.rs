@@ -20,3 +20,4 @@ pub mod signalfd;
 pub mod sockdiag;
 pub mod spawn;
 pub mod tree;
+pub mod writeback;

@@ -8,6 +8,10 @@ use super::format::BLOCK_BYTES;
 
 /// Small files are gathered into large writes.
 const BUFFER_BYTES: usize = 512 * 1024;
+/// What is at least this long is written as it comes.
+const LARGE_BYTES: usize = 64 * 1024;
+/// The disk is told of so much at a time.
+const WRITEBACK_BYTES: u64 = 4 << 20;
 /// Shorter gaps are written as zeroes, longer ones left as holes.
 const HOLE_BYTES: u64 = 64 * 1024;
 
@@ -16,12 +20,14 @@ pub(super) struct Data {
     /// Not yet written; it belongs at `offset`.
     buffer: Vec<u8>,
     offset: u64,
+    /// So far the disk was told of the file.
+    written_back: u64,
 }
 
 impl Data {
     /// Leaves room for the superblock.
     pub(super) fn new(file: File) -> Self {
-        Self { file, buffer: Vec::with_capacity(BUFFER_BYTES), offset: BLOCK_BYTES as u64 }
+        Self { file, buffer: Vec::with_capacity(BUFFER_BYTES), offset: BLOCK_BYTES as u64, written_back: 0 }
     }
 
     pub(super) fn position(&self) -> u64 {
@@ -29,10 +35,10 @@ impl Data {
     }
 
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
+        if bytes.len() >= LARGE_BYTES || self.buffer.len() + bytes.len() > BUFFER_BYTES {
             self.flush()?;
         }
-        if bytes.len() > BUFFER_BYTES {
+        if bytes.len() >= LARGE_BYTES {
             self.file.write_all_at(bytes, self.offset)?;
             self.offset += bytes.len() as u64;
         } else {
@@ -72,6 +78,10 @@ impl Data {
         self.file.write_all_at(&self.buffer, self.offset)?;
         self.offset += self.buffer.len() as u64;
         self.buffer.clear();
+        if self.offset - self.written_back >= WRITEBACK_BYTES {
+            linux::writeback::begin(&self.file, self.written_back, self.offset - self.written_back);
+            self.written_back = self.offset;
+        }
         Ok(())
     }
 }

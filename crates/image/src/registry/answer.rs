@@ -79,8 +79,19 @@ struct Problem {
     detail: serde_json::Value,
 }
 
-/// Makes an error of an answer's status, `Retry-After` and body.
-pub(crate) fn refused(host: &str, status: u16, retry_after: Option<&str>, body: &[u8]) -> RegistryError {
+/// What servers that speak TLS answer to those who do not, each in words of its own.
+const BAD_REQUEST: u16 = 400;
+const TLS_HINT: &str =
+    "; if it has TLS, say server = \"https://...\" in HOST/hosts.toml (docs/registries.md)";
+
+/// Makes an error of an answer's status, `Retry-After` and body; `is_plain`: it came without TLS.
+pub(crate) fn refused(
+    host: &str,
+    status: u16,
+    retry_after: Option<&str>,
+    body: &[u8],
+    is_plain: bool,
+) -> RegistryError {
     let (code, words) = match serde_json::from_slice::<Errors>(body) {
         Ok(Errors { errors }) => {
             let words: Vec<String> = errors.iter().map(Problem::words).collect();
@@ -89,11 +100,12 @@ pub(crate) fn refused(host: &str, status: u16, retry_after: Option<&str>, body: 
         }
         Err(_) => (None, printable(&plain_words(body))),
     };
+    let hint = if is_plain && status == BAD_REQUEST { TLS_HINT } else { "" };
     RegistryError::Answer {
         host: host.to_owned(),
         status: Status(status),
         code,
-        words: if words.is_empty() { words } else { format!(": {words}") },
+        words: if words.is_empty() { hint.to_owned() } else { format!(": {words}{hint}") },
         // A date instead of seconds is allowed and never seen: then nobody knows how long.
         retry_after: retry_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs),
     }
@@ -167,7 +179,7 @@ mod tests {
     use super::*;
 
     fn said(body: &str) -> String {
-        refused("r.example", 429, None, body.as_bytes()).to_string()
+        refused("r.example", 429, None, body.as_bytes(), false).to_string()
     }
 
     #[test]
@@ -190,9 +202,18 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_a_registry_with_tls_without_is_told_what_to_say() {
+        let words = b"Client sent an HTTP request to an HTTPS server.\n";
+        assert!(refused("r", 400, None, words, true).to_string().contains("https://..."));
+        assert!(!refused("r", 400, None, words, false).to_string().contains("hosts.toml"));
+        assert!(!refused("r", 404, None, words, true).to_string().contains("hosts.toml"));
+    }
+
+    #[test]
     fn what_may_pass_is_tried_again_and_the_rest_is_not() {
         let first = Duration::from_millis(500);
-        let after = |status, header, failures| refused("r", status, header, b"").retry_after(failures, first);
+        let after =
+            |status, header, failures| refused("r", status, header, b"", false).retry_after(failures, first);
         assert_eq!(after(503, None, 1), Some(first));
         assert_eq!(after(503, None, 3), Some(first * 4));
         assert_eq!(after(503, None, 4), None);

@@ -3,7 +3,6 @@
 //! Credentials go to the endpoint and to the token server that it names, and nowhere else: redirects are followed here
 //! and not by the HTTP client, and what they lead to is a stranger.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +13,11 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::answer::{RegistryError, refused};
-use super::certificates;
+use super::certificates::{self, Trust};
 use super::challenge::{self, Challenge};
 use super::credentials::{Credential, Keyring};
 use super::hosts::{self, Endpoint};
+use super::words;
 
 const REDIRECTS_MAX: usize = 5;
 /// Tokens and error messages; manifests have their own limit.
@@ -173,7 +173,8 @@ impl Connection {
         };
         // What is there of a message that breaks off, or never ends, is better than nothing.
         let _ = tokio::time::timeout(self.timeouts.read, read).await;
-        refused(&host, status, retry_after.as_deref(), &body)
+        let is_plain = response.url().scheme() == "http";
+        refused(&host, status, retry_after.as_deref(), &body, is_plain)
     }
 
     /// After a refusal: gets the next better thing to show. `false`: there is nothing else.
@@ -357,11 +358,11 @@ impl Connection {
     /// What became of a request; `progress` says how far it had come. URLs are left out: their queries may be signed.
     pub(crate) fn failed(&self, error: &reqwest::Error, progress: String) -> RegistryError {
         let host = self.host();
-        let cause = innermost(error);
+        let cause = words::cause(error);
         if error.is_timeout() && !error.is_connect() {
             RegistryError::Silent { host, progress, seconds: self.timeouts.read.as_secs() }
         } else if error.is_connect() || error.is_builder() {
-            RegistryError::Connect { host, cause: cause + tls_hint(error) }
+            RegistryError::Connect { host, cause: cause + words::tls_hint(error) }
         } else {
             RegistryError::Broken { host, progress, cause }
         }
@@ -383,58 +384,20 @@ fn is_same_origin(a: &Url, b: &Url) -> bool {
     a.origin() == b.origin()
 }
 
-/// What to do about a handshake that failed: registries of one's own mostly have no TLS, or sign for themselves.
-fn tls_hint(error: &reqwest::Error) -> &'static str {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = error.source();
-    while let Some(cause) = next {
-        match cause.downcast_ref::<rustls::Error>() {
-            Some(rustls::Error::InvalidCertificate(_)) => {
-                return "; to trust it, name its certificate as `ca` in HOST/hosts.toml (docs/registries.md)";
-            }
-            Some(rustls::Error::InvalidMessage(_)) => {
-                return "; if it has no TLS, say server = \"http://...\" in HOST/hosts.toml (docs/registries.md)";
-            }
-            _ => {}
-        }
-        // An io::Error tells the source of what it wraps, not what it wraps.
-        let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        next = match wrapped {
-            Some(wrapped) => Some(wrapped),
-            None => cause.source(),
-        };
-    }
-    ""
-}
-
-/// The cause that says most: HTTP clients wrap the system's word three times.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    super::answer::printable(&cause.to_string())
-}
-
 fn client(endpoint: &Endpoint, timeouts: Timeouts) -> Result<Client, RegistryError> {
-    // The first provider of the process stays; a second installation is refused, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let trust = if endpoint.skip_verify { Trust::Anybody } else { Trust::Machine(&endpoint.authorities) };
     let mut builder = Client::builder()
         .user_agent(concat!("podling/", env!("CARGO_PKG_VERSION")))
         .redirect(Policy::none())
         .connect_timeout(timeouts.connect)
-        .read_timeout(timeouts.read);
+        .read_timeout(timeouts.read)
+        .tls_backend_preconfigured(certificates::client_config(&provider, trust, &endpoint.identity)?);
     if endpoint.is_loopback() {
         // A proxy from the environment is never asked for loopback, as in Go's programs.
         builder = builder.no_proxy();
     }
-    if endpoint.skip_verify {
-        builder = builder.tls_danger_accept_invalid_certs(true);
-    } else if !(endpoint.authorities.is_empty() && endpoint.identity.is_empty()) {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = certificates::client_config(&provider, &endpoint.authorities, &endpoint.identity)?;
-        builder = builder.tls_backend_preconfigured(config);
-    }
     builder
         .build()
-        .map_err(|error| RegistryError::Connect { host: endpoint.host(), cause: innermost(&error) })
+        .map_err(|error| RegistryError::Connect { host: endpoint.host(), cause: words::cause(&error) })
 }

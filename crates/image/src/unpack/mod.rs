@@ -14,7 +14,7 @@
 mod name;
 mod root;
 
-use std::io;
+use std::io::{self, BufRead};
 
 pub(crate) use self::name::LinkTarget;
 use self::name::Name;
@@ -123,7 +123,6 @@ pub(crate) struct Unpacked {
     pub(crate) bytes: u64,
 }
 
-const BUFFER_BYTES: usize = 256 * 1024;
 /// What an entry takes in memory besides its texts.
 const ENTRY_BYTES: u64 = 128;
 /// Of a directory that the archive does not list.
@@ -173,7 +172,7 @@ pub(crate) trait Destination {
 
 /// Unpacks the archive `source` into `destination`, which is empty, and reads `source` to its end (a digest over the stream
 /// covers what follows the archive's end mark too).
-pub(crate) fn unpack<S: Source, D: Destination>(
+pub(crate) fn unpack<S: Source + BufRead, D: Destination>(
     source: S,
     mut destination: D,
     limits: &Limits,
@@ -181,7 +180,6 @@ pub(crate) fn unpack<S: Source, D: Destination>(
     let mut reader = TarReader::new(source);
     let mut done = Unpacked::default();
     let mut metadata_bytes = 0;
-    let mut buffer = vec![0; BUFFER_BYTES];
     while let Some(entry) = reader.next_entry().map_err(UnpackError::Read)? {
         done.entries += 1;
         done.bytes = done.bytes.saturating_add(entry.size_bytes);
@@ -195,9 +193,9 @@ pub(crate) fn unpack<S: Source, D: Destination>(
         if metadata_bytes > limits.metadata_bytes {
             return Err(UnpackError::TooMuchMetadata { limit_bytes: limits.metadata_bytes });
         }
-        apply(&mut destination, &mut reader, &entry, &mut buffer).map_err(|failure| failure.of(&entry))?;
+        apply(&mut destination, &mut reader, &entry).map_err(|failure| failure.of(&entry))?;
     }
-    drain(reader, &mut buffer, limits)?;
+    drain(reader.into_source(), limits)?;
     destination
         .finish()
         .map_err(|source| UnpackError::Write { name: "the end of the layer".to_owned(), source })?;
@@ -209,14 +207,18 @@ fn text_bytes(entry: &Entry) -> u64 {
     (entry.path.len() + entry.link.len() + xattrs) as u64
 }
 
-fn drain<S: Source>(reader: TarReader<S>, buffer: &mut [u8], limits: &Limits) -> Result<(), UnpackError> {
+fn drain(mut source: impl BufRead, limits: &Limits) -> Result<(), UnpackError> {
     let mut left = limits.layer_bytes;
-    let mut source = reader.into_source();
     loop {
-        match source.read(buffer).map_err(UnpackError::Read)? as u64 {
+        match source.fill_buf().map_err(UnpackError::Read)?.len() {
             0 => return Ok(()),
-            read if read > left => return Err(UnpackError::TooLarge { limit_bytes: limits.layer_bytes }),
-            read => left -= read,
+            read if read as u64 > left => {
+                return Err(UnpackError::TooLarge { limit_bytes: limits.layer_bytes });
+            }
+            read => {
+                left -= read as u64;
+                source.consume(read);
+            }
         }
     }
 }
@@ -257,11 +259,10 @@ impl From<rustix::io::Errno> for Failure {
     }
 }
 
-fn apply<S: Source, D: Destination>(
+fn apply<S: Source + BufRead, D: Destination>(
     destination: &mut D,
     reader: &mut TarReader<S>,
     entry: &Entry,
-    buffer: &mut [u8],
 ) -> Result<(), Failure> {
     let owner = |id: u64| u32::try_from(id).ok().filter(|id| *id != u32::MAX).ok_or(Refusal::Owner { id });
     let (uid, gid) = (owner(entry.uid)?, owner(entry.gid)?);
@@ -280,7 +281,7 @@ fn apply<S: Source, D: Destination>(
         Kind::Regular => {
             let target = Target { parent, name, entry, uid, gid };
             let mut file = destination.create_file(&target)?;
-            copy_payload(destination, reader, entry, &mut file, buffer)?;
+            copy_payload(destination, reader, entry, &mut file)?;
             destination.finish_file(file, &target)
         }
         Kind::HardLink => destination.hard_link(&parent, name, &LinkTarget::of(&entry.link)?),
@@ -297,35 +298,42 @@ fn apply<S: Source, D: Destination>(
     }
 }
 
-fn copy_payload<S: Source, D: Destination>(
+fn copy_payload<S: Source + BufRead, D: Destination>(
     destination: &mut D,
     reader: &mut TarReader<S>,
     entry: &Entry,
     file: &mut D::File,
-    buffer: &mut [u8],
 ) -> Result<(), Failure> {
     let Some(pieces) = &entry.sparse else {
-        loop {
-            match reader.read_payload(buffer).map_err(Failure::Read)? {
-                0 => return Ok(()),
-                read => destination.write(file, &buffer[..read])?,
-            }
-        }
+        return copy_piece(destination, reader, u64::MAX, file).map(drop);
     };
     for (offset, length) in pieces {
         destination.skip_to(file, *offset)?;
-        let mut left = *length;
-        while left > 0 {
-            let wanted = left.min(buffer.len() as u64) as usize;
-            let read = reader.read_payload(&mut buffer[..wanted]).map_err(Failure::Read)?;
-            if read == 0 {
-                return Err(Failure::Read(io::ErrorKind::UnexpectedEof.into()));
-            }
-            destination.write(file, &buffer[..read])?;
-            left -= read as u64;
+        if copy_piece(destination, reader, *length, file)? < *length {
+            return Err(Failure::Read(io::ErrorKind::UnexpectedEof.into()));
         }
     }
     Ok(())
+}
+
+/// Copies `bytes` of the payload, or what is left of it; tells how many there were.
+fn copy_piece<S: Source + BufRead, D: Destination>(
+    destination: &mut D,
+    reader: &mut TarReader<S>,
+    bytes: u64,
+    file: &mut D::File,
+) -> Result<u64, Failure> {
+    let mut copied = 0;
+    loop {
+        let piece = reader.payload(bytes - copied).map_err(Failure::Read)?;
+        let length = piece.len();
+        if length == 0 {
+            return Ok(copied);
+        }
+        destination.write(file, piece)?;
+        reader.consume_payload(length);
+        copied += length as u64;
+    }
 }
 
 /// `security.capability` and the users' own attributes. Never overlayfs' or any other the kernel acts on.

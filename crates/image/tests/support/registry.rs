@@ -22,6 +22,8 @@ const HTPASSWD: &str = "reader:$2b$04$abcdefghijklmnopqrstuuFuhxWRTXIsURoluSTZ1N
 pub(crate) struct Door {
     pub(crate) tls: bool,
     pub(crate) password: bool,
+    /// With TLS only: who asks shows the registry's own certificate.
+    pub(crate) client: bool,
 }
 
 pub(crate) struct Registry {
@@ -50,6 +52,9 @@ impl Registry {
             certify(folder);
             document["http"]["tls"] =
                 json!({"certificate": folder.join("registry.crt"), "key": folder.join("registry.key")});
+        }
+        if door.client {
+            document["http"]["tls"]["clientcas"] = json!([folder.join("registry.crt")]);
         }
         if door.password {
             fs::write(folder.join("htpasswd"), HTPASSWD).unwrap();
@@ -93,8 +98,13 @@ impl Registry {
         media_type: &str,
     ) -> Digest {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client =
-            reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true).build().unwrap();
+        let mut client = reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true);
+        if self.door.client {
+            let part = |name: &str| fs::read(self.storage.with_file_name(name)).unwrap();
+            let both = [part("registry.crt"), part("registry.key")].concat();
+            client = client.identity(reqwest::Identity::from_pem(&both).unwrap());
+        }
+        let client = client.build().unwrap();
         let (repository, tag) = name.split_once(':').unwrap_or((name, "latest"));
         let scheme = if self.door.tls { "https" } else { "http" };
         let base = format!("{scheme}://{}/v2/{repository}", self.address);

@@ -4,7 +4,7 @@
 //! and podman when it is installed. So the rounds of all three see the same machine, whatever else it does.
 //! Median and 99th percentile of all rounds are printed as a table and written as JSON.
 //!
-//! [`floor`], [`podling`] and [`podman`] each measure, [`pull`] measures images (`--images`; [`big_image`] makes them); [`events`] alone knows podling's `--output json`;
+//! [`floor`], [`podling`] and [`podman`] each measure, [`pull`] measures images (`--images`; [`big_image`] makes them) and [`read`] reading in their containers; [`events`] alone knows podling's `--output json`;
 //! [`statistics`] counts; [`table`] prints.
 
 mod big_image;
@@ -15,6 +15,7 @@ mod podling;
 mod podman;
 mod probes;
 mod pull;
+mod read;
 mod statistics;
 mod table;
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::big_image::{Image, Registry};
 use super::podman;
+use super::read::{self, Reading};
 use super::statistics::Samples;
 use crate::failure::{Attempt, Failure, Result};
 use crate::{command, test, workspace};
@@ -22,6 +23,9 @@ const SMALL_LIMIT_MS: f64 = 40.0;
 const WARM_LIMIT_MS: f64 = 15.0;
 const REMOVE_LIMIT_MS: f64 = 20.0;
 const MEMORY_LIMIT_KIB: f64 = 100.0 * 1024.0;
+/// The stores in which Pods read.
+const MOUNTED: &str = "mounted";
+const UNPACKED: &str = "unpacked";
 /// How often the peak of a process is read; the kernel keeps it, so only its last moments can be missed.
 const PEAK_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -35,6 +39,7 @@ pub(crate) struct Pulls<'a> {
     small: Image,
     /// The big image as `docker save` writes it, made by podman.
     archive: Option<PathBuf>,
+    reading: Reading,
 }
 
 /// How long a command took, and the most memory that it had.
@@ -52,7 +57,8 @@ impl<'a> Pulls<'a> {
         eprintln!("making an image of 500 MB");
         let (big, small) = (registry.add_big(&directory)?, registry.add_small(&directory)?);
         let floor = workspace::target().join("release/examples/floor");
-        let mut pulls = Self { podling, floor, directory, registry, big, small, archive: None };
+        let reading = Reading::new(&directory)?;
+        let mut pulls = Self { podling, floor, directory, registry, big, small, archive: None, reading };
         println!(
             "{} layers, {} files, {} MB, {} MB packed",
             pulls.big.layers.len(),
@@ -62,6 +68,10 @@ impl<'a> Pulls<'a> {
         );
         if with_podman && command::is_installed("podman") {
             pulls.archive = Some(pulls.save_with_podman()?);
+        }
+        for (store, layers) in [(MOUNTED, "erofs"), (UNPACKED, "directories")] {
+            let store = pulls.directory.join(store);
+            pulls.podling(&store, &["pull", "--layers", layers, &pulls.reference(&pulls.big)])?;
         }
         Ok(pulls)
     }
@@ -86,6 +96,7 @@ impl<'a> Pulls<'a> {
         samples.add_ms("podling:   until its space is given back", None, given_back_ms);
         let small = self.podling(&store, &["pull", &self.reference(&self.small)])?;
         samples.add_ms("podling: pull of 1 MB", Some(SMALL_LIMIT_MS), small.ms);
+        self.measure_reading(samples)?;
         let Some(archive) = &self.archive else { return Ok(()) };
         let root = self.fresh("podman")?;
         let pulled = self.podman(&root, &["pull", "--tls-verify=false", &self.reference(&self.big)])?;
@@ -96,6 +107,14 @@ impl<'a> Pulls<'a> {
         let pulled = self.podman(&root, &["pull", "--tls-verify=false", &self.reference(&self.small)])?;
         samples.add_ms("podman: pull of 1 MB", None, pulled.ms);
         self.measure_load(archive, samples)
+    }
+
+    fn measure_reading(&self, samples: &mut Samples) -> Result {
+        let read = |store: &str| {
+            self.reading.run(self.podling, &self.directory.join(store), &self.reference(&self.big))
+        };
+        read::note(samples, &read(MOUNTED)?, &read(UNPACKED)?);
+        Ok(())
     }
 
     fn measure_load(&self, archive: &Path, samples: &mut Samples) -> Result {
