@@ -23,6 +23,7 @@
 mod endless;
 pub mod facts;
 mod finding;
+mod listens;
 mod play;
 mod process;
 mod rules;

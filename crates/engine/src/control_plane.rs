@@ -8,6 +8,7 @@
 //! - [`ControlPlane::watch_pods`] is called once, when the Pods of an earlier daemon have been found. Send
 //!   [`PodChange::Apply`] for each Pod that is bound to this node, then [`PodChange::Synced`], then every change as it
 //!   comes. The same Pod twice is no harm. What a Pod needs ([`ControlPlane::object`]) should be known before it is sent.
+//! - A Pod that ended before the watch began is a [`PodChange::Keep`] rather than an `Apply`, or it would run once more.
 //! - A Pod that is to go (its `deletionTimestamp` is set) is a [`PodChange::Delete`] with its grace, sent again when the
 //!   grace is shortened, and for each such Pod after a restart. It needs no `Apply` before. The engine answers
 //!   [`ReportKind::Gone`] when nothing is left, at once for a Pod that it does not have; remove the object then, with its
@@ -112,6 +113,12 @@ pub enum TokenError {
 pub enum PodChange {
     /// The Pod is wanted, as it stands here; its UID is set.
     Apply(Box<Pod>),
+    /// The Pod has ended, and nobody wants it gone: should it be here, from an earlier daemon, it stays as it is. It never
+    /// starts.
+    Keep {
+        /// UID of the Pod.
+        uid: String,
+    },
     /// The Pod is to be stopped and removed. `grace_period_seconds` of `None` is the Pod's own.
     Delete {
         /// UID of the Pod.

@@ -24,7 +24,7 @@ pub(crate) fn of(pod: &Pod) -> Result<Hostname, hostname::Error> {
         hostname: pod.spec.hostname.as_deref(),
         subdomain: pod.spec.subdomain.as_deref(),
         set_hostname_as_fqdn: pod.spec.set_hostname_as_fqdn,
-        hostname_override: None,
+        hostname_override: pod.spec.hostname_override.as_deref(),
         cluster_domain: CLUSTER_DOMAIN,
     })
 }

@@ -38,6 +38,8 @@ pub struct NodeConfig {
     pub seccomp_dir: PathBuf,
     /// Path of an OCI runtime that creates the containers instead of podling itself.
     pub oci_runtime: Option<PathBuf>,
+    /// Delays of restarts, pulls and the like. Pods that are taken over from an earlier daemon get them too.
+    pub policy: Policy,
     /// Whether the journal of a Pod stays when the Pod is gone.
     pub keep_journals: bool,
     /// Ports of the node that lead to ports of its Pods, beside what the Pods' hostPorts ask for.
@@ -71,7 +73,6 @@ pub(crate) struct NodeShared {
     pub(crate) config: NodeConfig,
     pub(crate) control_plane: Arc<dyn ControlPlane>,
     pub(crate) images: Images,
-    pub(crate) policy: Policy,
     pub(crate) network: crate::network::NodeNetwork,
     pub(crate) allocations: Allocations,
     memory_bytes: OnceLock<u64>,
@@ -168,7 +169,6 @@ impl Node {
             config,
             control_plane,
             images,
-            policy: Policy::default(),
             memory_bytes: OnceLock::new(),
             cores: OnceLock::new(),
             pods: Mutex::default(),
@@ -214,8 +214,13 @@ async fn work(node: Arc<NodeShared>, predecessor: Predecessor) {
         crate::predecessor::discard(&pods.node, &uid).await;
     }
     for Saved { pod, memory, ledger } in predecessor.pods {
-        pods.unconfirmed.insert(pod.meta.uid.clone());
+        let uid = pod.meta.uid.clone();
+        pods.unconfirmed.insert(uid.clone());
+        let (policy, old) = (pods.node.config.policy, memory.policy());
         pods.begin(pod, |context, inputs| PodTask::resume(context, inputs, memory, ledger));
+        if let Some(context) = pods.node.pod(&uid).filter(|_| policy != old) {
+            give(&context, Input::Fact(Fact::PolicyChanged(policy))).await;
+        }
     }
     let mut changes = pods.node.control_plane.watch_pods();
     loop {
@@ -251,6 +256,9 @@ impl Pods {
                     Some(context) => give(&context, Input::PodChanged(Arc::from(pod))).await,
                     None => self.begin(*pod, PodTask::admit),
                 }
+            }
+            PodChange::Keep { uid } => {
+                self.unconfirmed.remove(&uid);
             }
             PodChange::Delete { uid, grace_period_seconds } => {
                 self.unconfirmed.remove(&uid);

@@ -16,6 +16,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
+use lifecycle::status::Phase;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 
@@ -189,6 +190,14 @@ pub enum StreamError {
         /// What it does instead.
         state: String,
     },
+    /// The Pod has ended, and nothing of it starts again.
+    #[error("pod {pod} has ended ({phase}): nothing of it starts again")]
+    Over {
+        /// The Pod's name.
+        pod: String,
+        /// How it ended.
+        phase: Phase,
+    },
     /// There is no incarnation before this one, or its log is gone.
     #[error("previous terminated container \"{container}\" in pod \"{pod}\" not found")]
     NoPrevious {
@@ -255,6 +264,10 @@ pub trait PodStreams: Send + Sync + 'static {
         target: Target,
         request: LogRequest,
     ) -> Pending<'_, Result<mpsc::Receiver<Result<Bytes, StreamError>>, StreamError>>;
+
+    /// Starts containers again now, without waiting out any delay; those that run are stopped with their grace first. It is
+    /// about the target's container, or about all main containers and sidecars when it names none.
+    fn restart(&self, target: Target) -> Pending<'_, Result<(), StreamError>>;
 
     /// Usage of all Pods of this node now.
     fn usage(&self) -> Pending<'_, Vec<PodUsage>>;

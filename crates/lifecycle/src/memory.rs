@@ -283,6 +283,8 @@ pub(crate) struct InstanceMemory {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ContainerStopping {
     pub(crate) why: ContainerStopCause,
+    /// What the probe or the hook saw that failed.
+    pub(crate) seen: Option<String>,
     pub(crate) since: Now,
     pub(crate) grace_nanos: u64,
 }
@@ -337,8 +339,16 @@ pub(crate) struct Ended {
     pub(crate) started_at: Option<Now>,
     pub(crate) finished_at: Now,
     pub(crate) container_id: Option<String>,
+    /// It was stopped alone, for this.
+    #[serde(default)]
+    pub(crate) stopped_for: Option<ContainerStopping>,
+}
+
+impl Ended {
     /// It was stopped because a liveness or startup probe failed: whatever its code, that is a failure.
-    pub(crate) failed_probe: bool,
+    pub(crate) fn failed_probe(&self) -> bool {
+        self.stopped_for.as_ref().is_some_and(|stopping| matches!(stopping.why, ContainerStopCause::Probe(_)))
+    }
 }
 
 /// Value of a condition and when it last changed.
@@ -408,6 +418,11 @@ impl Memory {
             pod_ips: Vec::new(),
             conditions: BTreeMap::new(),
         }
+    }
+
+    /// The delays that hold for the Pod.
+    pub fn policy(&self) -> Policy {
+        self.policy
     }
 
     /// What is known of a container; nothing, for one that the Pod did not have when it was admitted.

@@ -85,7 +85,14 @@ impl Memory {
     }
 
     /// Stops one container alone, with a grace of its own.
-    fn stop_container(&mut self, name: &str, why: ContainerStopCause, grace_seconds: u64, now: &Now) -> bool {
+    fn stop_container(
+        &mut self,
+        name: &str,
+        why: ContainerStopCause,
+        seen: Option<String>,
+        grace_seconds: u64,
+        now: &Now,
+    ) -> bool {
         let pod_is_stopping = self.stopping.is_some() || self.outcome.is_some();
         let Some(instance) = self.containers.get_mut(name).and_then(|c| c.current.as_mut()) else {
             return false;
@@ -93,7 +100,8 @@ impl Memory {
         if pod_is_stopping || instance.ended.is_some() || instance.stopping.is_some() {
             return false;
         }
-        instance.stopping = Some(ContainerStopping { why, since: *now, grace_nanos: seconds(grace_seconds) });
+        instance.stopping =
+            Some(ContainerStopping { why, seen, since: *now, grace_nanos: seconds(grace_seconds) });
         true
     }
 
@@ -112,7 +120,7 @@ impl Memory {
             let name = member.name();
             let is_edited =
                 self.container(name).running().is_some_and(|running| running.image != member.container.image);
-            if is_edited && self.stop_container(name, ContainerStopCause::ImageChanged, grace, now) {
+            if is_edited && self.stop_container(name, ContainerStopCause::ImageChanged, None, grace, now) {
                 self.containers.entry(name.to_owned()).or_default().restart_requested = true;
                 let message = format!("Container {name} definition changed, will be restarted");
                 events.push(Event::normal("Killing", name, message));
@@ -147,7 +155,7 @@ impl Memory {
             }
             memory.restart_requested = true;
             let grace = pod.spec.termination_grace_period_seconds;
-            if self.stop_container(name, ContainerStopCause::RestartRequested, grace, now) {
+            if self.stop_container(name, ContainerStopCause::RestartRequested, None, grace, now) {
                 let message = format!("Container {name} will be restarted on request");
                 events.push(Event::normal("Killing", name, message));
             }

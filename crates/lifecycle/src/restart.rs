@@ -37,7 +37,7 @@ pub(crate) fn verdict(pod: &Pod, role: Role, container: &Container, ended: &Ende
         Role::Init | Role::Main if rule.is_some() => true,
         Role::Init | Role::Main => match policy(pod, container) {
             RestartPolicy::Always => true,
-            RestartPolicy::OnFailure => code != 0 || ended.failed_probe,
+            RestartPolicy::OnFailure => code != 0 || ended.failed_probe(),
             RestartPolicy::Never => false,
         },
     };

@@ -69,6 +69,8 @@ pub struct PodSpec {
     pub subdomain: Option<String>,
     /// The kernel's hostname is the fully qualified one.
     pub set_hostname_as_fqdn: bool,
+    /// `spec.hostnameOverride` (KEP-4762): the hostname as it is, whatever the other fields say.
+    pub hostname_override: Option<String>,
     /// Further lines of /etc/hosts.
     pub host_aliases: Vec<HostAlias>,
     /// Where /etc/resolv.conf comes from.

@@ -71,6 +71,14 @@ impl Quantity {
         Quantity { nanos, text: decimal(nanos, Format::Decimal) }
     }
 
+    /// The same of a resource that is counted in bytes, in the form in which Kubernetes tells those: `128Mi`.
+    pub fn bytes_from_nanos(nanos: i128) -> Quantity {
+        match i64::try_from(nanos / NANOS) {
+            Ok(bytes) if nanos % NANOS == 0 => Quantity { nanos, text: binary(bytes) },
+            _ => Quantity::from_nanos(nanos),
+        }
+    }
+
     /// The form in which Kubernetes stores it: `1000m` is `1`, `1024Mi` is `1Gi`, `0.5` is `500m`.
     pub fn canonical(&self) -> String {
         let format = match split(&self.text).ok().and_then(|(_, suffix)| suffix_power(suffix)) {

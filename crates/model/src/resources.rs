@@ -125,7 +125,17 @@ fn nanos(list: &BTreeMap<String, Quantity>) -> Amounts {
 }
 
 fn quantities(amounts: Amounts) -> BTreeMap<String, Quantity> {
-    amounts.into_iter().map(|(name, nanos)| (name, Quantity::from_nanos(nanos))).collect()
+    let quantity = |(name, nanos): (String, i128)| {
+        let quantity =
+            if is_in_bytes(&name) { Quantity::bytes_from_nanos(nanos) } else { Quantity::from_nanos(nanos) };
+        (name, quantity)
+    };
+    amounts.into_iter().map(quantity).collect()
+}
+
+/// Resources that are counted in bytes.
+fn is_in_bytes(name: &str) -> bool {
+    matches!(name, "memory" | "ephemeral-storage") || name.starts_with("hugepages-")
 }
 
 #[cfg(test)]
@@ -207,6 +217,7 @@ mod tests {
     fn a_limit_needs_every_container_to_have_one() {
         let both = effective(&pod(&["main /1 /1Gi", "main /2 /1Gi"]));
         assert_eq!(both.limits.get("memory").map(Quantity::value), Some(2 << 30));
+        assert_eq!(both.limits.get("memory").map(Quantity::text), Some("2Gi"), "as Kubernetes tells memory");
         assert_eq!(both.limits.get("cpu").map(Quantity::value), Some(3));
         let one = effective(&pod(&["main /1 /1Gi", "main /2 1Gi/"]));
         assert_eq!(one.limits.get("memory"), None);

@@ -20,8 +20,9 @@ const QUEUE_LENGTH: usize = 256;
 pub(crate) enum Message {
     /// To be told to the control plane.
     Report(Box<Report>),
-    /// The Pod is wanted gone and nothing of it is here.
-    Absent {
+    /// The Pod is wanted gone, and the engine may not know it: its object is deleted when the engine says that nothing is
+    /// left of that UID.
+    Ending {
         /// Which Pod.
         uid: String,
         /// Where.

@@ -11,13 +11,10 @@ use model::pod::Resources;
 use model::quantity::Quantity;
 use serde_json::{Map, Value, json};
 
-/// Conditions that only a node writes: one that it no longer tells is removed.
-const OF_THE_NODE: [&str; 4] = [
-    status::ALL_CONTAINERS_RESTARTING,
-    status::DISRUPTION_TARGET,
-    status::POD_RESIZE_IN_PROGRESS,
-    status::POD_RESIZE_PENDING,
-];
+/// Conditions that only a node writes: one that it no longer tells is removed. DisruptionTarget is not among them: whoever
+/// evicts or preempts a Pod writes it too, and a node that has written it keeps telling it.
+const OF_THE_NODE: [&str; 3] =
+    [status::ALL_CONTAINERS_RESTARTING, status::POD_RESIZE_IN_PROGRESS, status::POD_RESIZE_PENDING];
 
 /// Fields that must go when they are not told any more.
 const CLEARED: [&str; 9] = [

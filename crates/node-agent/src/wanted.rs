@@ -2,8 +2,11 @@
 //!
 //! ```text
 //!   seen ──► (ConfigMaps and Secrets that it speaks of are known) ──► given to the engine ──► deletion ──► gone
-//!     └── has ended before, and nothing of it is here: never given; deleted when that is wanted
+//!     ├── has ended: never given, only kept, should the engine have it from an earlier daemon
+//!     └── is to go already: never given either; the engine stops what it has of it, and says when nothing is left
 //! ```
+//!
+//! What the engine took over from an earlier daemon only the engine knows: nothing here concludes that a Pod is absent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
@@ -82,6 +85,8 @@ enum State {
     Given,
     /// It had ended when it was first seen.
     Ended,
+    /// It was wanted gone before it was given.
+    Ending,
 }
 
 impl Wanted {
@@ -123,8 +128,10 @@ impl Wanted {
         let spec_hash = hash(object);
         let is_new_spec = seen.spec_seen != spec_hash;
         seen.spec_seen = spec_hash;
-        if is_new_spec && seen.state != State::Ended {
-            self.take_spec(&uid, object);
+        match seen.state {
+            State::Ended if is_new_spec => self.send(PodChange::Keep { uid: uid.clone() }).await?,
+            State::New | State::Given if is_new_spec => self.take_spec(&uid, object),
+            _ => {}
         }
         self.give(&uid).await?;
         self.take_gates(&uid, object).await?;
@@ -198,27 +205,24 @@ impl Wanted {
             return Ok(());
         }
         seen.deletion_told = Some(grace);
-        if seen.state == State::Given {
-            let change = PodChange::Delete { uid: uid.to_owned(), grace_period_seconds: Some(grace) };
-            return self.send(change).await;
+        if seen.state != State::Given {
+            (seen.state, seen.pending) = (State::Ending, None);
+            let (namespace, name) = (seen.namespace.clone(), seen.name.clone());
+            // The engine may have nothing of it and so no name for it. A writer that is gone writes nothing more.
+            let _ = self.plane.messages.send(Message::Ending { uid: uid.to_owned(), namespace, name });
         }
-        // Nothing of it was ever here: there is nothing to wait for.
-        seen.pending = None;
-        let (namespace, name) = (seen.namespace.clone(), seen.name.clone());
-        // A writer that is gone writes nothing more.
-        let _ = self.plane.messages.send(Message::Absent { uid: uid.to_owned(), namespace, name });
-        Ok(())
+        self.send(PodChange::Delete { uid: uid.to_owned(), grace_period_seconds: Some(grace) }).await?;
+        self.tell_synced().await
     }
 
     /// The object is gone: by our own last word, or because somebody forced it.
     async fn deleted(&mut self, uid: &str) -> Result<(), EngineGone> {
-        let Some(seen) = self.pods.remove(uid) else { return Ok(()) };
+        if self.pods.remove(uid).is_none() {
+            return Ok(());
+        }
         let unused = self.followed.set(uid, &BTreeSet::new());
         self.forget(unused);
-        if seen.state == State::Given {
-            let change = PodChange::Delete { uid: uid.to_owned(), grace_period_seconds: Some(0) };
-            self.send(change).await?;
-        }
+        self.send(PodChange::Delete { uid: uid.to_owned(), grace_period_seconds: Some(0) }).await?;
         self.tell_synced().await
     }
 
@@ -312,3 +316,6 @@ fn hash(object: &Value) -> u64 {
     bare(object).to_string().hash(&mut hasher);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,10 +92,8 @@ impl Writer {
     fn take(&mut self, message: Message, jobs: &mut JoinSet<Job>) {
         match message {
             Message::Report(report) => self.report(*report, jobs),
-            Message::Absent { uid, namespace, name } => {
-                let telling = self.pods.entry(uid.clone()).or_default();
-                (telling.namespace, telling.name, telling.is_gone) = (namespace, name, true);
-                self.begin(&uid, jobs);
+            Message::Ending { uid, namespace, name } => {
+                self.telling(&uid, &namespace, &name);
             }
             Message::Flush(done) => self.flushes.push(done),
         }

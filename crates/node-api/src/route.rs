@@ -1,7 +1,7 @@
 //! From a path to what is asked for. Pure.
 //!
-//! The paths are the kubelet's (`pkg/kubelet/server/server.go`), and one more form: the container may be left out where the
-//! Pod has one only.
+//! The paths are the kubelet's (`pkg/kubelet/server/server.go`), and two more: the container may be left out where the Pod has
+//! one only, and `restart` starts containers again.
 
 use engine::streams::Target;
 use http::Method;
@@ -20,6 +20,8 @@ pub(crate) enum Route {
     Attach(Target),
     /// A command whose output is the answer.
     Run(Target),
+    /// A container, or all of the Pod, to be started again.
+    Restart(Target),
     /// Ports of a Pod.
     PortForward(Target),
     /// Usage as JSON.
@@ -59,6 +61,10 @@ pub(crate) fn route(method: &Method, path: &str) -> Result<Route, Refusal> {
         ["run", namespace, pod, ref rest @ ..] => {
             let target = container(namespace, pod, rest).ok_or_else(not_found)?;
             (Route::Run(target), &[Method::POST])
+        }
+        ["restart", namespace, pod, ref rest @ ..] => {
+            let target = container(namespace, pod, rest).ok_or_else(not_found)?;
+            (Route::Restart(target), &[Method::POST])
         }
         ["portForward", namespace, pod] => {
             (Route::PortForward(target(namespace, pod, None, None)), &[Method::GET, Method::POST])
@@ -151,6 +157,9 @@ mod tests {
     fn a_method_that_makes_no_sense_is_refused() {
         assert_eq!(route(&Method::DELETE, "/exec/a/b"), Err(Refusal::method_not_allowed()));
         assert_eq!(route(&Method::GET, "/run/a/b/c"), Err(Refusal::method_not_allowed()));
+        assert_eq!(route(&Method::GET, "/restart/a/b"), Err(Refusal::method_not_allowed()));
         assert!(route(&Method::POST, "/exec/a/b").is_ok());
+        let all = target("a", "b", None, None);
+        assert_eq!(route(&Method::POST, "/restart/a/b"), Ok(Route::Restart(all)));
     }
 }

@@ -82,6 +82,7 @@ impl NodeApi {
             Route::ResourceMetrics => Ok(self.metrics().await),
             Route::Logs(target) => self.logs(target, &query).await,
             Route::Run(target) => self.run(target, &query).await,
+            Route::Restart(target) => self.restart(target).await,
             Route::Exec(target) => match command::exec_request(&query) {
                 Ok(asked) => return self.exec(target, asked, &mut request).await,
                 Err(refused) => Err(refused),
@@ -151,6 +152,11 @@ impl NodeApi {
         let mut response = Response::new(whole(output));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         Ok(response)
+    }
+
+    async fn restart(&self, target: Target) -> Result<Response<Body>, Refusal> {
+        self.shared.streams.restart(target).await.map_err(|error| Refusal::of_stream(&error))?;
+        Ok(json_answer(&json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success" })))
     }
 
     async fn exec<B>(&self, target: Target, asked: ExecRequest, request: &mut Request<B>) -> Response<Body> {

@@ -75,6 +75,7 @@ impl Refusal {
             StreamError::NotRunning { .. }
             | StreamError::NoSuchContainer { .. }
             | StreamError::ContainerNeeded { .. }
+            | StreamError::Over { .. }
             | StreamError::NoPrevious { .. } => Self::bad_request(error.to_string()),
             StreamError::CannotExecute { .. }
             | StreamError::CutOff { .. }

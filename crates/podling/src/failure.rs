@@ -100,6 +100,16 @@ pub(crate) enum Failure {
         #[source]
         source: client::Error,
     },
+    /// A node did not restart what it was asked to.
+    #[error("cannot restart pod {pod}")]
+    Restart {
+        pod: String,
+        #[source]
+        source: client::Error,
+    },
+    /// Nothing of the Pod was started yet.
+    #[error("cannot restart pod {pod}: it has no node yet; `kubectl describe pod` says why")]
+    NoNodeYet { pod: String },
     /// The image store refused.
     #[error(transparent)]
     Image(#[from] crate::image::ImageFailure),
@@ -110,8 +120,8 @@ pub(crate) enum Failure {
     #[error("there is no journal of a Pod {pod:?} in {place}: {hint}")]
     NoSuchJournal { pod: String, place: PathBuf, hint: String },
     /// `podling journal` names several Pods.
-    #[error("{pod:?} is the name of several Pods here; give one of their UIDs: {}", uids.join(", "))]
-    SeveralJournals { pod: String, uids: Vec<String> },
+    #[error("{pod:?} is the name of several Pods here; say which: {}", names.join(", "))]
+    SeveralJournals { pod: String, names: Vec<String> },
     /// A journal replays otherwise than it was recorded.
     #[error("{pod}: this podling decides otherwise than the one that wrote the journal")]
     Replay {

@@ -64,13 +64,15 @@ fn runs(data_dir: &Path) -> Vec<PathBuf> {
     entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
 
-/// The one of that name or UID; all of them when none is named.
+/// The one of that name or UID; all of them when none is named. Of Pods that had one name after the other, it is the last.
 fn chosen(journals: Vec<Recorded>, pod: Option<&str>, place: &Path) -> Result<Vec<Recorded>, Failure> {
     let Some(pod) = pod else { return Ok(journals) };
-    let (found, others): (Vec<_>, Vec<_>) = journals.into_iter().partition(|journal| {
+    let (mut found, others): (Vec<_>, Vec<_>) = journals.into_iter().partition(|journal| {
         let name = journal.pod();
         journal.uid() == pod || name == pod || name.split('/').next_back() == Some(pod)
     });
+    found.sort_by(|one, other| one.pod().cmp(&other.pod()).then(began_at(other).cmp(&began_at(one))));
+    found.dedup_by_key(|journal| journal.pod());
     match found.as_slice() {
         [] => {
             let (pod, place) = (pod.to_owned(), place.to_owned());
@@ -84,10 +86,14 @@ fn chosen(journals: Vec<Recorded>, pod: Option<&str>, place: &Path) -> Result<Ve
         }
         [_] => Ok(found),
         several => {
-            let uids = several.iter().map(|journal| journal.uid().to_owned()).collect();
-            Err(Failure::SeveralJournals { pod: pod.to_owned(), uids })
+            let names = several.iter().map(Recorded::pod).collect();
+            Err(Failure::SeveralJournals { pod: pod.to_owned(), names })
         }
     }
+}
+
+fn began_at(journal: &Recorded) -> i64 {
+    journal.head().map_or(0, |head| head.now.wall_nanos)
 }
 
 fn replayed(journal: &Recorded) -> Result<String, Failure> {

@@ -11,6 +11,8 @@ mod exit;
 mod failure;
 mod image;
 mod journal;
+mod remote;
+mod restart;
 mod run;
 mod serve;
 mod typed;
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         Command::Join(asked) => serve::join::perform(asked),
         Command::Check(asked) => check::perform(&asked),
         Command::Image(asked) => image::perform(asked),
+        Command::Restart(asked) => restart::perform(&asked),
         Command::Journal(asked) => journal::perform(&asked),
         Command::Doctor(asked) => doctor::perform(asked),
         Command::Version(asked) => version::perform(asked),

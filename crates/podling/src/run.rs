@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::node::{Node, NodeConfig};
+use lifecycle::Policy;
 use model::pod::Pod;
 
 use self::cast::Cast;
@@ -77,6 +78,7 @@ fn run(asked: typed::Run, clock: Clock) -> Result<Code, Failure> {
             image_collection: None,
             seccomp_dir: asked.directories.data_dir.join("seccomp"),
             oci_runtime,
+            policy: Policy::default(),
             keep_journals: kept.is_some(),
             publish: asked.publish.clone(),
             pod_range: None,

@@ -225,6 +225,7 @@ async fn start_engine(settings: &Settings, id: String, agent: &NodeAgent) -> Res
         image_collection: Some(image::CollectionPolicy::default()),
         seccomp_dir: settings.data_dir.join("seccomp"),
         oci_runtime,
+        policy: settings.policy,
         keep_journals: true,
         publish: Vec::new(),
         pod_range: settings.pod_cidr,

@@ -42,6 +42,8 @@ pub(crate) enum Command {
     /// Load, pull, list, remove and save images
     #[command(subcommand)]
     Image(Image),
+    /// Start containers of a Pod again now, without waiting out any delay
+    Restart(Restart),
     /// Show what happened to a Pod, and why, line by line
     Journal(Journal),
     /// Say what this machine offers, what is missing, and what dead runs left behind
@@ -135,6 +137,9 @@ pub(crate) struct Serve {
     /// Have this OCI runtime (crun, runc, or a path) create the containers instead of podling itself
     #[arg(long, value_name = "NAME")]
     pub(crate) runtime: Option<PathBuf>,
+    /// The longest delay between restarts of a container that fails, 1s to 5m [default: 5m]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) max_restart_delay: Option<Duration>,
     /// Only serve the API, and leave Pods to a machine that joins with DATA_DIR/node-kubeconfig
     #[arg(long)]
     pub(crate) no_node: bool,
@@ -160,6 +165,9 @@ pub(crate) struct Join {
     /// Have this OCI runtime (crun, runc, or a path) create the containers instead of podling itself
     #[arg(long, value_name = "NAME")]
     pub(crate) runtime: Option<PathBuf>,
+    /// The longest delay between restarts of a container that fails, 1s to 5m [default: 5m]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) max_restart_delay: Option<Duration>,
     #[command(flatten)]
     pub(crate) layers: image::Layers,
     #[command(flatten)]
@@ -306,6 +314,22 @@ pub(crate) struct ImageSave {
     pub(crate) directories: Directories,
 }
 
+/// `podling restart`.
+#[derive(Debug, Args)]
+pub(crate) struct Restart {
+    /// The Pod, as NAME or NAMESPACE/NAME
+    #[arg(value_name = "POD")]
+    pub(crate) pod: String,
+    /// Only this container; without it every main container and sidecar
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// The control plane, and as whom to ask it [default: DATA_DIR/kubeconfig]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) directories: Directories,
+}
+
 /// `podling journal`.
 #[derive(Debug, Args)]
 pub(crate) struct Journal {
@@ -387,6 +411,7 @@ mod tests {
             &["image", "list"],
             &["image", "remove", "nginx"],
             &["image", "save", "nginx", "-o", "nginx.tar"],
+            &["restart", "shop/web", "-c", "app"],
             &["journal", "web"],
             &["doctor"],
             &["version"],

@@ -62,8 +62,16 @@ pub(crate) fn edit(old: &Value, new: &Value, part: Part) -> Vec<Cause> {
         .collect()
 }
 
-/// Fields that a manifest alone cannot honour, and this server does: [`super::pods`] mounts the token.
-const HONOURED_HERE: &[&str] = &["spec.automountServiceAccountToken"];
+/// Fields that a manifest alone cannot honour, and this server does: [`super::pods`] mounts the token, and the scheduler
+/// chooses the node.
+const HONOURED_HERE: &[&str] = &[
+    "spec.affinity",
+    "spec.automountServiceAccountToken",
+    "spec.nodeSelector",
+    "spec.schedulingGates",
+    "spec.tolerations",
+    "spec.topologySpreadConstraints",
+];
 
 /// What the writer of a Pod should know.
 pub(crate) fn warnings(object: &Value) -> Vec<String> {
@@ -164,9 +172,18 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_this_server_mounts_is_no_warning() {
+    fn what_this_server_honours_is_no_warning() {
         let mut pod = pod(json!([]));
         pod["spec"]["automountServiceAccountToken"] = json!(true);
+        pod["spec"]["nodeSelector"] = json!({"disk": "ssd"});
+        pod["spec"]["schedulingGates"] = json!([{"name": "example.com/quota"}]);
+        pod["spec"]["tolerations"] = json!([{"operator": "Exists"}]);
+        pod["spec"]["topologySpreadConstraints"] = json!([{
+            "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway",
+        }]);
+        pod["spec"]["affinity"] = json!({"podAntiAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "kubernetes.io/hostname"}],
+        }});
         pod["spec"]["priority"] = json!(5);
         let warnings = warnings(&pod);
         assert_eq!(warnings.len(), 1, "{warnings:?}");

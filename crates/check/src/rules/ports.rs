@@ -6,10 +6,12 @@ use model::pod::{Pod, Port, Protocol};
 use model::waits::{self, Opens};
 
 use crate::finding::{Draft, Severity};
+use crate::listens::{self, Listening};
 use crate::subject::{Member, Role, Subject};
 
 pub(super) fn look(subject: &Subject<'_>) -> Vec<Draft> {
     let mut found = in_the_pod(subject);
+    found.extend(without_a_word(subject));
     found.extend(on_the_machine(subject));
     found
 }
@@ -41,6 +43,37 @@ fn in_the_pod(subject: &Subject<'_>) -> Vec<Draft> {
                 found.push(twice(subject, other, member, port).placed_at(path));
             }
             seen.push((member, port));
+        }
+    }
+    found
+}
+
+/// Containers that run at the same time and open one port, which at least one of them does not declare.
+fn without_a_word(subject: &Subject<'_>) -> Vec<Draft> {
+    let members = subject.members();
+    let mut seen: Vec<(&Member<'_>, Listening)> = Vec::new();
+    let mut found = Vec::new();
+    let declares = |member: &Member<'_>, port: u16| {
+        member.container.ports.iter().any(|declared| declared.container_port == port)
+    };
+    for member in members.iter().filter(|member| member.role != Role::Init) {
+        for listening in listens::ports(subject, member) {
+            let port = listening.port;
+            let other = seen.iter().find(|(other, earlier)| {
+                earlier.port == port && !(declares(other, port) && declares(member, port))
+            });
+            if let Some((other, earlier)) = other {
+                let severity = if earlier.stays { Severity::Error } else { Severity::Advice };
+                let message = format!(
+                    "containers `{}` and `{}` both listen on port {port}: they share one network, so the second fails",
+                    other.name(),
+                    member.name()
+                );
+                let path = member.field(if member.container.command.is_empty() { "name" } else { "command" });
+                let draft = Draft::new(severity, "port-twice", path, message);
+                found.push(draft.hint("give one of them another port"));
+            }
+            seen.push((member, listening));
         }
     }
     found

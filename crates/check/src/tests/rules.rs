@@ -20,7 +20,21 @@ fn one_port_for_two_containers() {
         "initContainers:\n- {name: s, image: a, restartPolicy: Always, ports: [{containerPort: 80}]}\ncontainers:\n- {name: m, image: b, ports: [{containerPort: 80}]}",
         &[("port-twice", ADVICE, 4)],
     );
+    // Nothing is declared, and both listen all the same.
+    let server = "command: [nc, -lk, -p, '80']";
+    for (one, other) in [("image: web", "image: web"), (server, server), ("image: web", server)] {
+        let with_image =
+            |text: &str| if text.contains("image") { text.to_owned() } else { format!("image: a, {text}") };
+        fires(&two(&with_image(one), &with_image(other)), &[("port-twice", ERROR, 3)]);
+    }
+    fires(
+        &two("image: a, command: [nc, -l, -p, '80']", "image: a, command: [nc, -l, -p, '80']"),
+        &[("port-twice", ADVICE, 3)],
+    );
     all_are_silent(&[
+        // Its configuration may say another port.
+        &two("image: web, env: [{name: PORT, value: '81'}]", "image: web"),
+        &two("image: a, command: [nc, -z, one, '80']", "image: a, command: [nc, -z, two, '80']"),
         &two(
             "image: a, ports: [{containerPort: 53}]",
             "image: b, ports: [{containerPort: 53, protocol: UDP}]",

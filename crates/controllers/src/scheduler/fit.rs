@@ -13,6 +13,9 @@ use serde_json::Value;
 
 use super::preference::{self, Term};
 
+/// NodePorts' refusal.
+const NO_FREE_PORTS: &str = "node(s) didn't have free ports for the requested pod ports";
+
 /// What a Pod takes of its node.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Load {
@@ -34,6 +37,12 @@ impl HostPort {
     fn collides(&self, other: &HostPort) -> bool {
         (self.protocol, self.port) == (other.protocol, other.port)
             && (self.ip.is_none() || other.ip.is_none() || self.ip == other.ip)
+    }
+
+    /// As Kubernetes writes it.
+    fn words(&self) -> String {
+        let protocol = ["TCP", "UDP", "SCTP"].get(usize::from(self.protocol)).unwrap_or(&"");
+        format!("{}/{protocol}", self.port)
     }
 }
 
@@ -164,7 +173,19 @@ impl World {
                 }
             }
         }
-        best.map(|(_, name)| name.to_owned()).ok_or_else(|| self.sentence(&reasons))
+        best.map(|(_, name)| name.to_owned()).ok_or_else(|| {
+            let holder = reasons.contains_key(NO_FREE_PORTS).then(|| self.port_holder(needs)).flatten();
+            self.sentence(&reasons) + &holder.map(|holder| format!(" {holder}")).unwrap_or_default()
+        })
+    }
+
+    /// Who has a port that the Pod wants: kube-scheduler does not say, and it is the first thing that one asks.
+    fn port_holder(&self, needs: &Needs<'_>) -> Option<String> {
+        needs.load.ports.iter().find_map(|port| {
+            let holds = |placed: &Placed| placed.load.ports.iter().any(|other| other.collides(port));
+            let (holder, placed) = self.pods.iter().find(|(_, placed)| holds(placed))?;
+            Some(format!("Port {} of node {} is held by Pod {holder}.", port.words(), placed.node))
+        })
     }
 
     /// Kubernetes' `FitError`.
@@ -197,7 +218,7 @@ impl World {
             self.on(name).any(|placed| placed.load.ports.iter().any(|other| other.collides(port)))
         };
         if mine.iter().any(is_taken) {
-            return one("node(s) didn't have free ports for the requested pod ports");
+            return one(NO_FREE_PORTS);
         }
         let lacking = self.lacking(name, node, &needs.load);
         if !lacking.is_empty() {

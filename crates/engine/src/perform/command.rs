@@ -33,7 +33,7 @@ pub(super) async fn run(
         Asker::Probe(timeout) => timeout,
         Asker::Hook(name) => {
             let exec_key = format!("{HOOK_KEY}{name}:{container}:{attempt}");
-            return run_once(context, container, attempt, command, exec_key).await;
+            return run_once(context, container, attempt, command, exec_key, judged_hook).await;
         }
     };
     match within(Some(timeout), run_repeated(context, container, attempt, command)).await {
@@ -55,7 +55,7 @@ async fn run_repeated(
     let slot = context.exec_server(container, attempt);
     let server = slot.get_or_init(|| open_server(context, container, attempt)).await;
     let Some(server) = server else {
-        return run_once(context, container, attempt, command, new_key("exec")).await;
+        return run_once(context, container, attempt, command, new_key("exec"), judged).await;
     };
     match server.run(command.to_vec()).await {
         Ok(ran) => Ok(judged(command, ran.code, &String::from_utf8_lossy(&ran.output))),
@@ -64,7 +64,7 @@ async fn run_repeated(
         Err(container::Error::Gone { .. }) if context.is_running(container, attempt) => {
             // It was killed, for want of memory or by hand. The container goes on without.
             context.forgo_exec_server(container, attempt);
-            run_once(context, container, attempt, command, new_key("exec")).await
+            run_once(context, container, attempt, command, new_key("exec"), judged).await
         }
         Err(other) => Err(probe_error(chain(&other))),
     }
@@ -102,6 +102,7 @@ async fn run_once(
     attempt: u32,
     command: &[String],
     exec_key: Key,
+    judged: fn(&[String], i32, &str) -> Answer,
 ) -> Result<Answer, Failure> {
     let process = context.prepared().processes.get(container).cloned();
     let (Some(shim), Some(process)) = (context.running_shim(), process) else {
@@ -135,7 +136,17 @@ async fn run_once(
     Ok(judged(command, exit.code, &text))
 }
 
-/// What an exit code and the output say.
+/// What the exit code and the output of a hook say. Its container is stopped for it, so both are told.
+fn judged_hook(command: &[String], code: i32, output: &str) -> Answer {
+    match output.trim() {
+        text if code != 0 && !text.is_empty() => {
+            Answer::Failure(format!("command {command:?} exited with {code}: {text}"))
+        }
+        text => judged(command, code, text),
+    }
+}
+
+/// What the exit code and the output of a probe say: as in the kubelet, the output where there is any.
 fn judged(command: &[String], code: i32, output: &str) -> Answer {
     match output.trim() {
         _ if code == 0 => Answer::Success,

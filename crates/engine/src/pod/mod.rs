@@ -113,7 +113,7 @@ const PROBE_SLACK: Duration = Duration::from_millis(50);
 impl PodTask {
     /// Admits a Pod.
     pub(crate) fn admit(context: Arc<PodContext>, inputs: mpsc::Receiver<Input>) -> PodTask {
-        let (asked, policy, now) = (context.pod(), context.node.policy, clock::now());
+        let (asked, policy, now) = (context.pod(), context.node.config.policy, clock::now());
         let memory = Memory::new(&asked, policy, now);
         let ledger = Ledger::new(&asked, policy, now);
         let journal = Journal::new(&context.node.config.data_dir, asked, policy, now);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lifecycle::Fact;
 use lifecycle::status::ContainerState;
 use tokio::sync::mpsc;
 
@@ -11,7 +12,7 @@ use super::{
     Writer,
 };
 use crate::node::NodeShared;
-use crate::pod::{Incarnation, IncarnationState, PodContext};
+use crate::pod::{Incarnation, IncarnationState, Input, PodContext};
 
 /// What [`crate::Node::streams`] gives.
 pub(crate) struct NodeStreams {
@@ -45,6 +46,25 @@ impl PodStreams for NodeStreams {
         Box::pin(async move {
             let found = self.find(&target)?;
             super::logs::logs(&found, &request)
+        })
+    }
+
+    fn restart(&self, target: Target) -> Pending<'_, Result<(), StreamError>> {
+        Box::pin(async move {
+            let context = self.find_pod(&target)?;
+            if let Some(name) =
+                target.container.as_ref().filter(|name| context.pod().spec.container(name).is_none())
+            {
+                return Err(StreamError::NoSuchContainer { container: name.clone(), pod: target.pod });
+            }
+            if let Some(phase) =
+                context.status().map(|status| status.phase).filter(|phase| phase.is_terminal())
+            {
+                return Err(StreamError::Over { pod: target.pod, phase });
+            }
+            let asked = Input::Fact(Fact::RestartRequested { container: target.container });
+            let gone = |_| StreamError::NoSuchPod { pod: format!("{}/{}", target.namespace, target.pod) };
+            context.inputs().send(asked).await.map_err(gone)
         })
     }
 

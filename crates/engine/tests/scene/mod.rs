@@ -116,6 +116,7 @@ pub fn config(name: &str, directory: &Path) -> NodeConfig {
         image_collection: None,
         seccomp_dir: directory.join("seccomp"),
         oci_runtime: None,
+        policy: lifecycle::Policy::default(),
         publish: Vec::new(),
         pod_range: None,
         keep_journals: false,

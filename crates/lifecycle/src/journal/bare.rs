@@ -41,6 +41,7 @@ pub fn bare(pod: &Pod) -> Pod {
             hostname: None,
             subdomain: None,
             set_hostname_as_fqdn: false,
+            hostname_override: None,
             host_aliases: Vec::new(),
             dns_policy: DnsPolicy::ClusterFirst,
             dns_config: DnsConfig::default(),

@@ -153,7 +153,7 @@ impl Memory {
                         started_at: None,
                         finished_at: *now,
                         container_id: None,
-                        failed_probe: false,
+                        stopped_for: None,
                     };
                     self.end_instance(pod, name, ended, events);
                 }
@@ -179,7 +179,8 @@ impl Memory {
                 let message = format!("PostStartHook failed: {}", failure.message);
                 events.push(Event::warning("FailedPostStartHook", name, message));
                 let grace = pod.spec.termination_grace_period_seconds;
-                if self.stop_container(name, ContainerStopCause::PostStart, grace, now) {
+                let seen = Some(failure.message.clone());
+                if self.stop_container(name, ContainerStopCause::PostStart, seen, grace, now) {
                     events.push(Event::normal("Killing", name, "FailedPostStartHook".to_owned()));
                 }
             }
@@ -238,7 +239,8 @@ impl Memory {
                     let grace = probe
                         .termination_grace_period_seconds
                         .unwrap_or(pod.spec.termination_grace_period_seconds);
-                    if self.stop_container(name, ContainerStopCause::Probe(kind), grace, now) {
+                    let seen = Some(message.clone());
+                    if self.stop_container(name, ContainerStopCause::Probe(kind), seen, grace, now) {
                         let what = if kind == ProbeKind::Liveness { "liveness" } else { "startup" };
                         let restarts = restarts_after_probe(pod, member.role, member.container);
                         let tail = if restarts { ", will be restarted" } else { "" };

@@ -6,8 +6,7 @@ use model::pod::{Pod, Resources, RestartPolicy};
 use crate::action::Action;
 use crate::event::Event;
 use crate::memory::{
-    ConditionMemory, ContainerMemory, ContainerStopCause, Ended, InstanceMemory, Memory, Outcome,
-    ProbeMemory, StopCause,
+    ConditionMemory, ContainerMemory, Ended, InstanceMemory, Memory, Outcome, ProbeMemory, StopCause,
 };
 use crate::observation::{Exit, Instance, InstanceState, Observation, Sandbox};
 use crate::report;
@@ -119,7 +118,7 @@ impl Memory {
             started_at: current.and_then(|current| current.started_at),
             finished_at: *now,
             container_id: current.and_then(|current| current.container_id.clone()),
-            failed_probe: false,
+            stopped_for: None,
         }
     }
 
@@ -135,9 +134,8 @@ impl Memory {
         if ran_nanos >= reset_nanos {
             memory.streak = 0;
         }
-        let stopped_for = current.stopping.take().map(|stopping| stopping.why);
-        let failed_probe = matches!(stopped_for, Some(ContainerStopCause::Probe(_)));
-        let ended = current.ended.insert(Ended { failed_probe, ..ended });
+        let stopped_for = current.stopping.take();
+        let ended = current.ended.insert(Ended { stopped_for, ..ended });
         let Some(member) = member(pod, name) else { return };
         let restarts = verdict(pod, member.role, member.container, ended) == Verdict::Restart;
         if restarts && !ending && !memory.restart_requested && restart.nanos(memory.streak) > 0 {
@@ -337,7 +335,7 @@ fn ended_from(exit: &Exit, started_at: Now, finished_at: Now, container_id: &str
         started_at: Some(started_at),
         finished_at,
         container_id: Some(container_id.to_owned()),
-        failed_probe: false,
+        stopped_for: None,
     }
 }
 

@@ -52,7 +52,7 @@ impl Memory {
             let restarts = self.container(name).running().is_some_and(|running| {
                 needs_restart(member.container, &running.resources, &member.container.resources)
             });
-            if restarts && self.stop_container(name, ContainerStopCause::Resized, grace, now) {
+            if restarts && self.stop_container(name, ContainerStopCause::Resized, None, grace, now) {
                 self.containers.entry(name.to_owned()).or_default().restart_requested = true;
                 let message = format!("Container {name} resize requires restart");
                 events.push(Event::normal("Killing", name, message));

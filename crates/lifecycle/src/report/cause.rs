@@ -6,12 +6,12 @@
 use model::pod::Pod;
 
 use crate::action::{Action, ProbeKind};
-use crate::memory::{ContainerStopCause, FailureMemory, Memory, StopCause, Wait};
+use crate::memory::{ContainerStopCause, ContainerStopping, FailureMemory, Memory, StopCause, Wait};
 use crate::observation::{Observation, Sandbox, Volumes};
 use crate::plan;
 use crate::policy::Backoff;
 use crate::report::containers::{is_ready, is_started};
-use crate::restart::{Gate, restart_gate, retry_gate};
+use crate::restart::{Gate, Verdict, restart_gate, retry_gate, verdict};
 use crate::role::{Member, Role, mains, member, members};
 use crate::status::{Phase, TerminatedReason};
 use crate::time::{Now, SECOND};
@@ -179,14 +179,7 @@ impl Teller<'_> {
         let container = self.memory.container(member.name());
         let title = title(member);
         if let Some(running) = container.running() {
-            let why = match running.stopping.as_ref()?.why {
-                ContainerStopCause::Probe(ProbeKind::Startup) => "failed its startup probe",
-                ContainerStopCause::Probe(_) => "failed its liveness probe",
-                ContainerStopCause::PostStart => "failed its postStart hook",
-                ContainerStopCause::RestartRequested => "shall restart on request",
-                ContainerStopCause::ImageChanged => "shall run another image",
-                ContainerStopCause::Resized => "gets other resources",
-            };
+            let why = why_alone(running.stopping.as_ref()?);
             return Some(format!("{title} is being stopped because it {why}"));
         }
         let is_finished_main = member.role == Role::Main && self.memory.is_main_finished(self.pod, member);
@@ -194,15 +187,43 @@ impl Teller<'_> {
             return None;
         }
         let is_behind = member.role == Role::Init && member.index < self.memory.progress;
-        let how = self.how_it_ended(member).filter(|_| !is_behind)?;
-        let nth = ordinal(container.next_attempt());
-        Some(match restart_gate(self.memory, container, self.now) {
-            Gate::Until(_) => {
-                let delay = span(self.memory.policy.restart.nanos(container.streak));
-                format!("{title} restarts {delay} after it {how} ({nth} restart)")
-            }
-            _ => format!("{title} restarts after it {how} ({nth} restart)"),
+        if is_behind {
+            return None;
+        }
+        self.delayed_restart(member).or_else(|| {
+            let how = self.how_it_ended(member)?;
+            Some(format!("{title} restarts after it {how} ({} restart)", ordinal(container.next_attempt())))
         })
+    }
+
+    /// A container whose restart is not due yet.
+    fn delayed_restart(&self, member: &Member<'_>) -> Option<String> {
+        let container = self.memory.container(member.name());
+        let Gate::Until(_) = restart_gate(self.memory, container, self.now) else { return None };
+        let (title, nth) = (title(member), ordinal(container.next_attempt()));
+        let delay = span(self.memory.policy.restart.nanos(container.streak));
+        if let Some(why) = self.why_all_restart().filter(|_| container.of_this_run().is_none()) {
+            return Some(format!("{title} restarts {delay} after its end, because {why} ({nth} restart)"));
+        }
+        let how = self.how_it_ended(member)?;
+        Some(format!("{title} restarts {delay} after it {how} ({nth} restart)"))
+    }
+
+    /// Whose end began this run of all containers (KEP-5532).
+    fn why_all_restart(&self) -> Option<String> {
+        let asks = |member: &Member<'_>| {
+            let ended = self.memory.container(member.name()).ended();
+            ended.is_some_and(|ended| {
+                verdict(self.pod, member.role, member.container, ended) == Verdict::RestartAll
+            })
+        };
+        let who = members(self.pod).filter(|_| self.memory.rerun_completed).find(asks)?;
+        Some(format!("{} {} and so restarts all", title(&who), self.how_it_ended(&who)?))
+    }
+
+    /// A container whose turn has come, be it for the first time or again.
+    fn being_started(&self, member: &Member<'_>) -> String {
+        self.delayed_restart(member).unwrap_or_else(|| format!("{} is being started", title(member)))
     }
 
     fn setup(&self) -> Option<String> {
@@ -228,7 +249,7 @@ impl Teller<'_> {
             .find(|m| matches!(m.role, Role::Init | Role::Sidecar) && m.index == self.memory.progress)?;
         let title = title(&member);
         let Some(running) = self.memory.container(member.name()).running() else {
-            return Some(format!("{title} is being started"));
+            return Some(self.being_started(&member));
         };
         Some(match member.role {
             Role::Init => format!("{title} is running, and the others wait for its end"),
@@ -246,7 +267,7 @@ impl Teller<'_> {
         }
         let title = title(member);
         let Some(running) = self.memory.container(member.name()).running() else {
-            return Some(format!("{title} is being started"));
+            return Some(self.being_started(member));
         };
         if !running.post_start_done {
             return Some(format!("{title} waits for its postStart hook"));
@@ -269,6 +290,17 @@ impl Teller<'_> {
 
     fn how_it_ended(&self, member: &Member<'_>) -> Option<String> {
         let ended = self.memory.container(member.name()).ended()?;
+        // The signal that ended it was podling's own: what made podling send it is the cause.
+        if let Some(stopping) = &ended.stopped_for {
+            match stopping.why {
+                ContainerStopCause::Probe(_) | ContainerStopCause::PostStart => {
+                    return Some(why_alone(stopping));
+                }
+                ContainerStopCause::RestartRequested
+                | ContainerStopCause::ImageChanged
+                | ContainerStopCause::Resized => {}
+            }
+        }
         Some(match ended.reason {
             TerminatedReason::OOMKilled => "ran out of memory (OOMKilled)".to_owned(),
             TerminatedReason::StartError => {
@@ -292,6 +324,22 @@ impl Teller<'_> {
                 "; waiting for that to change".to_owned()
             }
         }
+    }
+}
+
+/// Why one container is stopped while the Pod goes on.
+fn why_alone(stopping: &ContainerStopping) -> String {
+    let why = match stopping.why {
+        ContainerStopCause::Probe(ProbeKind::Startup) => "failed its startup probe",
+        ContainerStopCause::Probe(_) => "failed its liveness probe",
+        ContainerStopCause::PostStart => "failed its postStart hook",
+        ContainerStopCause::RestartRequested => "shall restart on request",
+        ContainerStopCause::ImageChanged => "shall run another image",
+        ContainerStopCause::Resized => "gets other resources",
+    };
+    match &stopping.seen {
+        Some(seen) => format!("{why} ({seen})"),
+        None => why.to_owned(),
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn conditions(pod: &Pod, memory: &Memory, seen: &Observation) -> Vec<
     let shown = |(kind, status): &(&str, bool)| *status || !ONLY_TRUE.contains(kind);
     let values = condition_values(pod, memory, seen).into_iter().filter(shown);
     let of = |(kind, status): (&'static str, bool)| {
-        let (reason, message) = reason(pod, memory, kind, status);
+        let (reason, message) = reason(pod, memory, seen, kind, status);
         let known = memory.conditions.get(kind).map(|known| known.since_wall_nanos);
         Condition {
             kind: kind.to_owned(),
@@ -62,7 +62,13 @@ pub(super) fn conditions(pod: &Pod, memory: &Memory, seen: &Observation) -> Vec<
 }
 
 /// Kubernetes' reason and message for the value of a condition.
-fn reason(pod: &Pod, memory: &Memory, kind: &str, status: bool) -> (Option<&'static str>, Option<String>) {
+fn reason(
+    pod: &Pod,
+    memory: &Memory,
+    seen: &Observation,
+    kind: &str,
+    status: bool,
+) -> (Option<&'static str>, Option<String>) {
     let phase = memory.outcome.as_ref().map(|outcome| outcome.phase);
     let names = |names: Vec<&str>| names.join(" ");
     match (kind, status, phase) {
@@ -77,7 +83,9 @@ fn reason(pod: &Pod, memory: &Memory, kind: &str, status: bool) -> (Option<&'sta
         (READY | CONTAINERS_READY, false, Some(Phase::Succeeded)) => (Some("PodCompleted"), None),
         (READY | CONTAINERS_READY, false, Some(_)) => (Some("PodFailed"), None),
         (READY, false, None) if unready(pod, memory).next().is_none() => {
-            (Some("ReadinessGatesNotReady"), Some("a readiness gate of the Pod is not True".to_owned()))
+            let shut = pod.spec.readiness_gates.iter().filter(|gate| !seen.gates.contains(*gate));
+            let each = shut.map(|gate| format!("the status of pod readiness gate {gate:?} is not \"True\""));
+            (Some("ReadinessGatesNotReady"), Some(each.collect::<Vec<_>>().join(", ")))
         }
         (READY | CONTAINERS_READY, false, None) => {
             let unready = unready(pod, memory).map(|member| member.name());

@@ -329,12 +329,14 @@ macro_rules! scenarios {
         $(#[test] fn $name() { play(stringify!($name)); })*
 
         #[test]
-        fn every_scenario_is_played() {
+        fn every_scenario_is_played_and_stands_beside_its_rule() {
             let played = [$(stringify!($name)),*];
+            let rules = std::fs::read_to_string(directory().join("../../../docs/pod-life.md")).unwrap();
             for entry in std::fs::read_dir(directory()).unwrap() {
                 let name = entry.unwrap().file_name().into_string().unwrap();
                 let Some(name) = name.strip_suffix(".txt") else { continue };
                 assert!(played.contains(&name), "scenario {name} is not in the list");
+                assert!(rules.contains(&format!("`{name}`")), "docs/pod-life.md has no rule for scenario {name}");
             }
         }
     };
@@ -352,6 +354,7 @@ scenarios! {
     restart_all_containers
     completion_stops_sidecars_in_reverse
     sidecar_restarts_whatever_the_policy
+    sidecar_that_never_starts
     sidecar_counts_for_readiness
     termination_order
     termination_kills_at_the_deadline
@@ -378,6 +381,7 @@ scenarios! {
     readiness_goes_on_during_termination
     post_start_is_awaited
     post_start_failure
+    post_start_failure_with_never
     post_start_of_a_sidecar_is_awaited
     pre_stop_failure_does_not_prevent_the_stop
     image_pull_backoff
@@ -415,6 +419,7 @@ scenarios! {
     liveness_of_a_sidecar
     init_container_restart_policy_of_its_own
     restart_all_containers_by_a_sidecar
+    restart_all_containers_backs_off
     probe_rounds_lie_on_a_grid
     readiness_gates
     hooks_that_take_too_long

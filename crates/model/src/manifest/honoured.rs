@@ -41,6 +41,7 @@ pub(crate) const HONOURED: &[(&str, &[&str])] = &[
             "hostNetwork",
             "hostPID",
             "hostname",
+            "hostnameOverride",
             "imagePullSecrets",
             "initContainers",
             "nodeName",

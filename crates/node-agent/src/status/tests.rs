@@ -167,6 +167,13 @@ fn what_is_told_no_more_is_taken_away() {
     assert!(!conditions.contains(&json!({"$patch": "delete", "type": "Ready"})));
 }
 
+/// The API's eviction says it of a Pod that the node then stops; its next status took it away.
+#[test]
+fn a_disruption_that_somebody_else_has_told_stays() {
+    let patch = patch("u-1", &status(), None).to_string();
+    assert!(patch.contains("PodResizePending") && !patch.contains("DisruptionTarget"), "{patch}");
+}
+
 #[test]
 fn times_are_kubernetes_own() {
     assert_eq!(seconds(T + 999_999_999), "2023-11-14T22:13:20Z");

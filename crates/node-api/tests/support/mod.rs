@@ -216,6 +216,10 @@ impl PodStreams for Machine {
         })
     }
 
+    fn restart(&self, target: Target) -> Pending<'_, Result<(), StreamError>> {
+        Box::pin(async move { checked(&target) })
+    }
+
     fn usage(&self) -> Pending<'_, Vec<PodUsage>> {
         Box::pin(async {
             let usage = Usage { cpu_nanos: 1_000_000_000, working_set_bytes: 4096, ..Usage::default() };

@@ -14,7 +14,7 @@ use std::time::Duration;
 use api::auth::{certificates, identity, kubeconfig};
 use api::server::{self, Limits};
 use api::{Body, BodyError, Peer, Response, User};
-use client::{Client, Credentials, Remote, RemoteConfig};
+use client::Client;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use node_agent::{Access, AgentConfig, Caller, NodeAgent};
@@ -29,7 +29,7 @@ use super::settings::Settings;
 use super::{Ends, machine, node_id, settings, start_engine};
 use crate::exit::Code;
 use crate::failure::{Failure, chain};
-use crate::{run, typed};
+use crate::{remote, run, typed};
 
 /// How often the node says that it is alive, as the kubelet does.
 const HEARTBEAT_PERIOD: Duration = Duration::from_secs(10);
@@ -58,15 +58,7 @@ async fn join(settings: Settings, kubeconfig: &Path) -> Result<Code, Failure> {
     let tls = certificates::node_server_config(&context.authority_pem, &context.client)
         .map_err(|source| Failure::NodeTls { kubeconfig: kubeconfig.to_owned(), source })?;
 
-    let remote = Remote::new(RemoteConfig {
-        server: context.server.clone(),
-        authority_pem: context.authority_pem.into_bytes(),
-        credentials: Credentials::Certificate {
-            certificate_pem: context.client.certificate_pem.into_bytes(),
-            key_pem: context.client.key_pem.into_bytes(),
-        },
-    })?;
-    let client = Client::new(Arc::new(remote), "kubelet");
+    let client = Client::new(Arc::new(remote::server_of(&context)?), "kubelet");
     let agent = NodeAgent::start(AgentConfig {
         client: client.clone(),
         facts: facts(&settings, node_name.clone(), address),

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lifecycle::Policy;
 use serde::Deserialize;
 
 use crate::failure::Failure;
@@ -33,6 +34,8 @@ pub(super) struct Settings {
     pub(super) event_ttl: Duration,
     pub(super) runtime: Option<PathBuf>,
     pub(super) layer_form: Option<image::LayerForm>,
+    /// Delays of restarts and the like.
+    pub(super) policy: Policy,
 }
 
 /// The configuration file: the same names as the flags, in TOML.
@@ -50,6 +53,7 @@ struct Written {
     tls_names: Vec<String>,
     event_ttl: Option<String>,
     runtime: Option<PathBuf>,
+    max_restart_delay: Option<String>,
     no_node: bool,
 }
 
@@ -59,6 +63,8 @@ const NODE_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::U
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 6443);
 /// Kubernetes' usual range of Services.
 const SERVICE_CIDR: &str = "10.96.0.0/16";
+/// What the longest delay between restarts may be, as for a kubelet (KEP-5593).
+const RESTART_DELAYS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
 /// How long an event is kept.
 const EVENT_TTL: Duration = Duration::from_secs(24 * 3600);
 
@@ -87,6 +93,7 @@ pub(super) fn decide(asked: typed::Serve) -> Result<Settings, Failure> {
         })?,
         (None, None) => EVENT_TTL,
     };
+    let policy = policy(asked.max_restart_delay, written.max_restart_delay)?;
     let node_name = asked.node_name.or(written.node_name);
     if let Some(name) = &node_name {
         model::names::dns_subdomain(name).map_err(|why| Failure::Setting {
@@ -116,7 +123,24 @@ pub(super) fn decide(asked: typed::Serve) -> Result<Settings, Failure> {
         event_ttl,
         runtime: asked.runtime.or(written.runtime),
         layer_form: asked.layers.form(),
+        policy,
     })
+}
+
+/// The kubelet's delays, but for the longest one between restarts of a container.
+fn policy(asked: Option<Duration>, written: Option<String>) -> Result<Policy, Failure> {
+    let setting = |text: String, why: String| Failure::Setting { name: "max-restart-delay", text, why };
+    let longest = match (asked, written) {
+        (Some(longest), _) => longest,
+        (None, Some(text)) => typed::parse_duration(&text).map_err(|why| setting(text, why))?,
+        (None, None) => return Ok(Policy::default()),
+    };
+    if !RESTART_DELAYS.contains(&longest) {
+        return Err(setting(format!("{}s", longest.as_secs_f64()), "it must be from 1s to 5m".to_owned()));
+    }
+    let mut policy = Policy::default();
+    policy.restart.max_seconds = longest.as_secs();
+    Ok(policy)
 }
 
 /// The same for a node that joins: it has no objects, so the control plane's settings do not matter.
@@ -129,6 +153,7 @@ pub(super) fn of_join(asked: typed::Join) -> Result<Settings, Failure> {
         pod_cidr: asked.pod_cidr,
         labels: asked.labels,
         runtime: asked.runtime,
+        max_restart_delay: asked.max_restart_delay,
         layers: asked.layers,
         ..typed::Serve::default()
     })
@@ -179,6 +204,17 @@ mod tests {
         assert_eq!(settings.listen.port(), 1);
         assert_eq!(settings.event_ttl, Duration::from_secs(3600));
         assert_eq!(settings.labels["x"], "y");
+    }
+
+    #[test]
+    fn the_longest_restart_delay_is_a_kubelets() {
+        let longest =
+            |text: &str| with_file(&format!("max-restart-delay = {text:?}")).map(|s| s.policy.restart);
+        assert_eq!(longest("90s").unwrap().max_seconds, 90);
+        assert_eq!(decide(asked()).unwrap().policy, Policy::default());
+        for wrong in ["0s", "6m", "soon"] {
+            assert!(longest(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -88,7 +88,8 @@ fn a_port_of_the_node_is_given_once() {
     let first = with_port("a", "127.0.0.1");
     world.assume("d/a".to_owned(), "n1", load(&first).unwrap(), &first);
     assert_eq!(find(&world, &with_port("b", "127.0.0.2")).as_deref(), Ok("n1"));
-    let why = "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports.";
+    let why = "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports. \
+               Port 8080/TCP of node n1 is held by Pod d/a.";
     assert_eq!(find(&world, &with_port("b", "0.0.0.0")).unwrap_err(), why);
 }
 

@@ -38,6 +38,7 @@ pub fn empty_pod() -> Pod {
         hostname: None,
         subdomain: None,
         set_hostname_as_fqdn: false,
+        hostname_override: None,
         host_aliases: vec![],
         dns_policy: DnsPolicy::ClusterFirst,
         dns_config: DnsConfig::default(),

@@ -99,6 +99,7 @@ fn spec_of(report: &mut Report<'_, '_>, node: &Node) -> PodSpec {
         hostname: ruled(report, node, "hostname", names::dns_label).map(str::to_owned),
         subdomain: ruled(report, node, "subdomain", names::dns_label).map(str::to_owned),
         set_hostname_as_fqdn: node.bool("setHostnameAsFQDN").unwrap_or(false),
+        hostname_override: hostname_override(report, node, host_network),
         host_aliases: host_aliases(report, node),
         dns_config: dns_config(report, node, dns_policy),
         dns_policy,
@@ -113,6 +114,22 @@ fn spec_of(report: &mut Report<'_, '_>, node: &Node) -> PodSpec {
     };
     spec.resources = resources::of_pod(report, node, &spec);
     spec
+}
+
+/// A name of its own for the kernel, which takes 64 characters (KEP-4762).
+fn hostname_override(report: &mut Report<'_, '_>, spec: &Node, host_network: bool) -> Option<String> {
+    let name = ruled(report, spec, "hostnameOverride", names::dns_subdomain)?;
+    let written = spec.get("hostnameOverride")?;
+    if name.len() > 64 {
+        report.invalid(written, "must be no more than 64 bytes");
+    }
+    if host_network {
+        report.invalid(written, "may not be specified when 'hostNetwork' is true");
+    }
+    if spec.bool("setHostnameAsFQDN") == Some(true) {
+        report.invalid(written, "may not be specified when 'setHostnameAsFQDN' is true");
+    }
+    Some(name.to_owned())
 }
 
 /// One name, one container, whatever its role.

@@ -343,6 +343,7 @@ fn every_field_that_is_honoured_arrives() {
                 hostname: None,
                 subdomain: None,
                 set_hostname_as_fqdn: false,
+                hostname_override: None,
                 host_aliases: [
                     HostAlias {
                         ip: "10.0.0.1",

@@ -49,7 +49,7 @@ fn resize_policies_and_resources_of_the_pod_keep_their_rules() {
         7:3 spec.ephemeralContainers: Forbidden: cannot be set on create
         10:21 spec.resources.requests.cpu: Invalid value: 1: must be greater than or equal to aggregate container requests of 2
         10:24 spec.resources.requests.ephemeral-storage: Unsupported value: "ephemeral-storage": supported values: "cpu", "hugepages-", "memory"
-        11:22 spec.resources.limits.memory: Invalid value: "1Gi": must be greater than or equal to aggregate container requests of 1610612736
+        11:22 spec.resources.limits.memory: Invalid value: "1Gi": must be greater than or equal to aggregate container requests of 1536Mi
         13:25 spec.initContainers[0].resizePolicy: Forbidden: may not be set for init containers without restartPolicy=Always
         18:45 spec.containers[0].resizePolicy[0].restartPolicy: Invalid value: "RestartContainer": must be 'NotRequired' when `restartPolicy` is 'Never'
         19:22 spec.containers[0].resizePolicy[1].resourceName: Duplicate value: "memory"
