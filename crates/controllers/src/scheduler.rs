@@ -8,6 +8,9 @@
 //!
 //! The rules are kube-scheduler's filters. With one node there is nothing to score: of several that fit, the one with the
 //! most cpu left is taken.
+//!
+//! A binding is answered when it is on the medium, and the next Pod does not wait for that: what a Pod takes is assumed at once,
+//! as kube-scheduler does, and given back when the binding was refused.
 
 mod fit;
 mod preference;
@@ -17,12 +20,15 @@ use std::sync::Arc;
 
 use client::{Change, Client, PatchKind, Query, kinds};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::time::{now, now_micros};
 use fit::{Load, Needs, World};
 
 /// The scheduler that Pods name when they name none.
 const NAME: &str = "default-scheduler";
+/// Bindings that are under way at once; more Pods wait.
+const BINDINGS: usize = 64;
 
 /// Schedules until its task is aborted.
 pub(crate) async fn run(client: Client) {
@@ -33,6 +39,7 @@ pub(crate) async fn run(client: Client) {
         let is_room = tokio::select! {
             Some(change) = pods.next() => scheduler.pod_changed(change),
             Some(change) = nodes.next() => scheduler.node_changed(change),
+            Some(Ok(bound)) = scheduler.bindings.join_next() => scheduler.bound(&bound),
             else => return,
         };
         if is_room {
@@ -42,6 +49,12 @@ pub(crate) async fn run(client: Client) {
     }
 }
 
+/// What became of a binding.
+struct Bound {
+    pod: Arc<Value>,
+    refused: Option<client::Error>,
+}
+
 struct Scheduler {
     client: Client,
     world: World,
@@ -49,6 +62,9 @@ struct Scheduler {
     waiting: BTreeMap<String, Arc<Value>>,
     /// Those of them that are to be tried now.
     due: BTreeSet<String>,
+    /// Those of them whose binding is under way.
+    binding: BTreeSet<String>,
+    bindings: JoinSet<Bound>,
     /// What those that found no node were told last.
     told: BTreeMap<String, String>,
     pods_synced: bool,
@@ -62,6 +78,8 @@ impl Scheduler {
             world: World::default(),
             waiting: BTreeMap::new(),
             due: BTreeSet::new(),
+            binding: BTreeSet::new(),
+            bindings: JoinSet::new(),
             told: BTreeMap::new(),
             pods_synced: false,
             nodes_synced: false,
@@ -122,47 +140,57 @@ impl Scheduler {
         if !self.pods_synced || !self.nodes_synced {
             return;
         }
+        // One that is being bound may be another Pod of the same name by now; it stays due until that is known.
+        let (kept, due): (BTreeSet<_>, BTreeSet<_>) =
+            std::mem::take(&mut self.due).into_iter().partition(|key| self.binding.contains(key));
+        self.due = kept;
         // By priority, then the oldest first.
-        let mut due: Vec<Arc<Value>> =
-            std::mem::take(&mut self.due).iter().filter_map(|key| self.waiting.get(key).cloned()).collect();
+        let mut due: Vec<Arc<Value>> = due.iter().filter_map(|key| self.waiting.get(key).cloned()).collect();
         due.sort_by_cached_key(|pod| {
             let created = pod["metadata"]["creationTimestamp"].as_str().unwrap_or_default().to_owned();
             (-pod["spec"]["priority"].as_i64().unwrap_or(0), created, key(pod))
         });
         for pod in due {
-            self.schedule_one(&pod).await;
+            if self.bindings.len() < BINDINGS {
+                self.schedule_one(&pod).await;
+            } else {
+                self.due.insert(key(&pod));
+            }
         }
     }
 
-    async fn schedule_one(&mut self, pod: &Value) {
+    async fn schedule_one(&mut self, pod: &Arc<Value>) {
         let found = match Needs::of(pod) {
             Ok(needs) => self.world.find(&needs).map(|node| (node, needs.load)),
             Err(why) => Err(why),
         };
         match found {
-            Ok((node, load)) => self.bind(pod, &node, load).await,
+            Ok((node, load)) => self.begin_binding(pod, node, load),
             Err(why) => self.tell_why_not(pod, &why).await,
         }
     }
 
-    async fn bind(&mut self, pod: &Value, node: &str, load: Load) {
-        let (namespace, name) = (text(pod, "namespace"), text(pod, "name"));
-        let binding = json!({
-            "apiVersion": "v1", "kind": "Binding",
-            "metadata": {"namespace": namespace, "name": name, "uid": text(pod, "uid")},
-            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
-        });
-        match self.client.create_below(&kinds::PODS, Some(namespace), name, "binding", &binding).await {
-            Ok(_) => {
-                // The watch will tell it too, and until then nobody else gets the room.
-                self.forget(&key(pod));
-                self.world.assume(key(pod), node, load, pod);
-                let message = format!("Successfully assigned {namespace}/{name} to {node}");
-                self.tell(pod, "Normal", "Scheduled", &message).await;
-            }
-            Err(error) if error.is_not_found() || error.is_conflict() => self.forget(&key(pod)),
-            Err(error) => tracing::warn!(namespace, name, %error, "cannot bind the Pod"),
+    /// The Pod takes its room, and is bound meanwhile.
+    fn begin_binding(&mut self, pod: &Arc<Value>, node: String, load: Load) {
+        let key = key(pod);
+        self.world.assume(key.clone(), &node, load, pod);
+        self.binding.insert(key);
+        self.bindings.spawn(bind(self.client.clone(), Arc::clone(pod), node));
+    }
+
+    /// Takes in what became of a binding; tells whether room has become free.
+    fn bound(&mut self, bound: &Bound) -> bool {
+        let Bound { pod, refused } = bound;
+        let key = key(pod);
+        self.binding.remove(&key);
+        let is_still_this =
+            self.waiting.get(&key).is_some_and(|waiting| text(waiting, "uid") == text(pod, "uid"));
+        // It is gone, or somebody else has bound it. Anything else is tried again when something changes, not at once.
+        let is_over = refused.as_ref().is_none_or(|error| error.is_not_found() || error.is_conflict());
+        if is_over && is_still_this {
+            self.forget(&key);
         }
+        refused.is_some() && self.world.withdraw(&key) && is_over
     }
 
     async fn tell_why_not(&mut self, pod: &Value, why: &str) {
@@ -182,27 +210,47 @@ impl Scheduler {
         {
             tracing::warn!(namespace, name, %error, "cannot say why the Pod has no node");
         }
-        self.tell(pod, "Warning", "FailedScheduling", why).await;
+        tell(&self.client, pod, "Warning", "FailedScheduling", why).await;
     }
+}
 
-    async fn tell(&self, pod: &Value, kind: &str, reason: &str, message: &str) {
-        let (namespace, name) = (text(pod, "namespace"), text(pod, "name"));
-        let nanos = jiff::Timestamp::now().as_nanosecond();
-        let event = json!({
-            "apiVersion": "v1", "kind": "Event",
-            "metadata": {"namespace": namespace, "name": format!("{name}.{nanos:x}")},
-            "involvedObject": {
-                "apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": name, "uid": text(pod, "uid"),
-                "resourceVersion": text(pod, "resourceVersion"),
-            },
-            "type": kind, "reason": reason, "message": message,
-            "action": if reason == "Scheduled" { "Binding" } else { "Scheduling" },
-            "eventTime": now_micros(), "firstTimestamp": null, "lastTimestamp": null,
-            "source": {}, "reportingComponent": NAME, "reportingInstance": NAME,
-        });
-        if let Err(error) = self.client.create(&kinds::EVENTS, Some(namespace), &event).await {
-            tracing::warn!(namespace, name, %error, "cannot write an event");
+/// Binds a Pod, and tells.
+async fn bind(client: Client, pod: Arc<Value>, node: String) -> Bound {
+    let (namespace, name) = (text(&pod, "namespace"), text(&pod, "name"));
+    let binding = json!({
+        "apiVersion": "v1", "kind": "Binding",
+        "metadata": {"namespace": namespace, "name": name, "uid": text(&pod, "uid")},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+    });
+    let refused = client.create_below(&kinds::PODS, Some(namespace), name, "binding", &binding).await.err();
+    match &refused {
+        None => {
+            let message = format!("Successfully assigned {namespace}/{name} to {node}");
+            tell(&client, &pod, "Normal", "Scheduled", &message).await;
         }
+        Some(error) if error.is_not_found() || error.is_conflict() => {}
+        Some(error) => tracing::warn!(namespace, name, %error, "cannot bind the Pod"),
+    }
+    Bound { pod, refused }
+}
+
+async fn tell(client: &Client, pod: &Value, kind: &str, reason: &str, message: &str) {
+    let (namespace, name) = (text(pod, "namespace"), text(pod, "name"));
+    let nanos = jiff::Timestamp::now().as_nanosecond();
+    let event = json!({
+        "apiVersion": "v1", "kind": "Event",
+        "metadata": {"namespace": namespace, "name": format!("{name}.{nanos:x}")},
+        "involvedObject": {
+            "apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": name, "uid": text(pod, "uid"),
+            "resourceVersion": text(pod, "resourceVersion"),
+        },
+        "type": kind, "reason": reason, "message": message,
+        "action": if reason == "Scheduled" { "Binding" } else { "Scheduling" },
+        "eventTime": now_micros(), "firstTimestamp": null, "lastTimestamp": null,
+        "source": {}, "reportingComponent": NAME, "reportingInstance": NAME,
+    });
+    if let Err(error) = client.create(&kinds::EVENTS, Some(namespace), &event).await {
+        tracing::warn!(namespace, name, %error, "cannot write an event");
     }
 }
 

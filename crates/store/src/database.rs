@@ -1,15 +1,14 @@
 //! The file: SQLite in WAL mode, one table of rows with checksums, and the reserved revision. Only the writer has it, and only it
 //! decides what is committed together; here is how.
 //!
-//! A commit with `synchronous=FULL` fsyncs the log, one with `NORMAL` leaves the log to the kernel. Both may alternate on one
-//! connection: the log is a sequence whose frames are chained by checksums, so what is on the medium is always a
-//! prefix of what was committed, and an fsync covers everything before it.
+//! A commit with `synchronous=FULL` fsyncs the log, one with `NORMAL` leaves the log to the kernel and its fsync to
+//! [`crate::syncer`]. Both may alternate on one connection: the log is a sequence whose frames are chained by checksums, so
+//! what is on the medium is always a prefix of what was committed, and an fsync covers everything before it.
 //! <https://www.sqlite.org/wal.html>, <https://www.sqlite.org/pragma.html#pragma_synchronous>
 
 mod open;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,7 +16,6 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 
 use crate::checksum;
 use crate::object::{Object, Revision};
-use crate::operation::Durability;
 
 pub(crate) use open::{inspect, reserved_in, sync_directory};
 
@@ -65,12 +63,7 @@ impl From<rusqlite::Error> for WriteError {
 pub(crate) struct Database {
     connection: Connection,
     file: PathBuf,
-    /// The log, opened beside SQLite to be fsynced without a commit. SQLite takes no locks on this file, so closing a second
-    /// descriptor of it drops none (fcntl(2)).
-    log: File,
-    synchronous: Durability,
     reserved: Revision,
-    unsynced: bool,
     log_bytes: u64,
 }
 
@@ -85,28 +78,19 @@ impl Database {
         self.reserved
     }
 
-    /// Whether commits are in the log that may not be on the medium.
-    pub(crate) fn is_unsynced(&self) -> bool {
-        self.unsynced
-    }
-
     /// Lets no later start give a revision up to `revision` again; on the medium when this returns.
     pub(crate) fn reserve(&mut self, revision: Revision) -> Result<(), WriteError> {
-        self.set_synchronous(Durability::Durable)?;
-        write_reserved(&self.connection, revision)?;
+        self.connection.execute_batch("PRAGMA synchronous=FULL")?;
+        let written = write_reserved(&self.connection, revision);
+        self.connection.execute_batch("PRAGMA synchronous=NORMAL")?;
+        written?;
         self.reserved = revision;
-        self.unsynced = false;
         self.log_bytes += ROW_OVERHEAD_BYTES;
         Ok(())
     }
 
-    /// Commits what is to be in the rows of these keys.
-    pub(crate) fn write(
-        &mut self,
-        rows: &BTreeMap<Arc<str>, Option<Arc<Object>>>,
-        durability: Durability,
-    ) -> Result<(), WriteError> {
-        self.set_synchronous(durability)?;
+    /// Commits what is to be in the rows of these keys, to the log and the kernel.
+    pub(crate) fn write(&mut self, rows: &BTreeMap<Arc<str>, Option<Arc<Object>>>) -> Result<(), WriteError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         {
             let mut put = transaction.prepare_cached(PUT)?;
@@ -127,14 +111,6 @@ impl Database {
             }
         }
         transaction.commit()?;
-        self.unsynced = durability == Durability::Relaxed;
-        Ok(())
-    }
-
-    /// Brings the log to the medium.
-    pub(crate) fn sync(&mut self) -> std::io::Result<()> {
-        self.log.sync_data()?;
-        self.unsynced = false;
         Ok(())
     }
 
@@ -162,8 +138,6 @@ impl Database {
         // A backup that is being made keeps a part of the log; it is tried again after as much has been written.
         tracing::debug!(log_pages, written_pages, "wrote the log back");
         self.log_bytes = 0;
-        // SQLite fsyncs the log before it writes any of it back.
-        self.unsynced &= written_pages < log_pages;
         Ok(())
     }
 
@@ -178,18 +152,6 @@ impl Database {
         let mut rows = vacuum.query([])?;
         while rows.next()?.is_some() {}
         tracing::debug!(free_pages, pages, "gave pages back");
-        Ok(())
-    }
-
-    fn set_synchronous(&mut self, durability: Durability) -> Result<(), WriteError> {
-        if self.synchronous != durability {
-            let level = match durability {
-                Durability::Durable => "FULL",
-                Durability::Relaxed => "NORMAL",
-            };
-            self.connection.execute_batch(&format!("PRAGMA synchronous={level}"))?;
-            self.synchronous = durability;
-        }
         Ok(())
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!  callers ──requests──► writer (one thread) ──commit──► objects.db (SQLite, WAL)
-//!     ▲                      │
-//!     │ get, list, watch     ▼ publish, after the commit
-//!     └───────────────── memory: every object, and the latest changes
+//!   ▲  ▲                     │        └──► syncer (one thread) ──fsync──► answers what is durable
+//!   │  │ get, list, watch    ▼ publish, after the commit                               │
+//!   │  └──────────────── memory: every object, and the latest changes                  │
+//!   └──────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! **Everything is read from memory.** The database is there to be durable and is read once, when the store is opened. A node
@@ -13,8 +14,12 @@
 //! anything, and nobody who reads ever waits for a disk.
 //!
 //! **One thread writes.** It takes all requests that wait, decides each against the memory and what was decided before it, commits
-//! them as one transaction (group commit), and only then publishes and answers. So whatever is seen has been committed, changes
+//! them as one transaction (group commit), and only then publishes. So whatever is seen has been committed, changes
 //! are seen in the order of their revisions, and a transaction is seen whole or not at all.
+//!
+//! **What is seen may not be on the medium yet**, only what was answered as durable is. A Pod can be started while its own commit is
+//! being fsynced. After a power cut it was never there, and nobody was told that it would be. Whoever saw it and wrote because of
+//! it wrote behind it.
 //!
 //! **What an answer promises** is chosen by the request. [`Durability::Durable`]: the write is on the medium; it survives a power
 //! cut. [`Durability::Relaxed`]: the write is in the write-ahead log and with the kernel, so it survives `kill -9`; it reaches the
@@ -42,6 +47,7 @@ mod object;
 mod operation;
 mod plan;
 mod store;
+mod syncer;
 mod watch;
 mod writer;
 

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::error::ListError;
 use crate::history::History;
@@ -42,13 +43,29 @@ pub struct List {
 #[derive(Debug)]
 pub(crate) struct Shared {
     memory: RwLock<Memory>,
-    /// Whether acknowledged writes are not on the medium yet; for who looks from outside.
-    pub(crate) unsynced: AtomicBool,
+    /// How many commits have been made.
+    pub(crate) written: AtomicU64,
+    /// How many of them are on the medium.
+    pub(crate) synced: AtomicU64,
+    /// Why nothing can be written any more.
+    pub(crate) failed: OnceLock<Arc<str>>,
 }
 
 impl Shared {
     pub(crate) fn new(memory: Memory) -> Self {
-        Self { memory: RwLock::new(memory), unsynced: AtomicBool::new(false) }
+        let none = || AtomicU64::new(0);
+        Self { memory: RwLock::new(memory), written: none(), synced: none(), failed: OnceLock::new() }
+    }
+
+    /// Whether commits are in the log that may not be on the medium.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.written.load(Ordering::Acquire) > self.synced.load(Ordering::Acquire)
+    }
+
+    /// From now on nothing is written; why that is, also when it was so before.
+    pub(crate) fn fail(&self, file: &Path, reason: &str) -> Arc<str> {
+        tracing::error!(file = %file.display(), reason, "the medium failed, nothing is written any more");
+        self.failed.get_or_init(|| reason.into()).clone()
     }
 
     /// A panic elsewhere cannot leave the memory half changed in a way that matters: the writer is the only one to change

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -14,6 +13,7 @@ use crate::lock::DataLock;
 use crate::memory::{List, ListRequest, Memory, Shared};
 use crate::object::{Object, Revision};
 use crate::operation::{Committed, Durability, Operation};
+use crate::syncer::Syncer;
 use crate::watch::Watcher;
 use crate::writer::{Request, Writer};
 
@@ -21,6 +21,8 @@ use crate::writer::{Request, Writer};
 const KEY_LIMIT_BYTES: usize = 1024;
 /// How many requests wait for the writer before callers wait to be taken up.
 const WAITING_REQUESTS: usize = 1024;
+/// How many batches wait for the medium before the writer waits for it.
+const UNSYNCED_BATCHES: usize = 64;
 
 /// Every limit of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +62,7 @@ pub struct Statistics {
     pub history_bytes: usize,
     /// How many watchers.
     pub watchers: usize,
-    /// Whether acknowledged relaxed writes are not on the medium yet.
+    /// Whether something that was written is not on the medium yet.
     pub unsynced: bool,
     /// The revision of the latest change.
     pub revision: Revision,
@@ -86,23 +88,31 @@ impl Store {
     /// [`OpenError::Damaged`] says what is not as it was written; nothing was changed then.
     pub fn open(lock: DataLock, options: &Options) -> Result<Self, OpenError> {
         let directory = lock.store();
-        let (database, contents) = Database::open(&directory)?;
+        let (database, log, contents) = Database::open(&directory)?;
         // What was reserved may have been given before a power cut; whoever has seen it must not see it again.
         let given = contents.reserved;
         let history = History::new(given, options.history_limit_events, options.history_limit_bytes);
         let shared = Arc::new(Shared::new(Memory::new(contents.objects, given, history)));
         let (sender, requests) = mpsc::channel(WAITING_REQUESTS);
+        let thread =
+            |source| OpenError::Io { attempt: "starting the writer of", path: directory.clone(), source };
+        let (unsynced, waiting) = std::sync::mpsc::sync_channel(UNSYNCED_BATCHES);
+        let syncer = Syncer { log, file: directory.join(FILE), shared: shared.clone(), waiting };
+        let syncer = std::thread::Builder::new()
+            .name("store-syncer".to_owned())
+            .spawn(move || syncer.run())
+            .map_err(thread)?;
         let writer = Writer {
             database,
             shared: shared.clone(),
             requests,
+            unsynced,
+            syncer,
             sync_timeout: options.relaxed_sync_timeout,
             given,
-            failed: None,
+            has_unasked: false,
             _lock: lock,
         };
-        let thread =
-            |source| OpenError::Io { attempt: "starting the writer of", path: directory.clone(), source };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(thread)?;
         std::thread::Builder::new()
             .name("store-writer".to_owned())
@@ -223,7 +233,7 @@ impl Store {
             history_events: memory.history.len(),
             history_bytes: memory.history.bytes(),
             watchers: memory.watches.len(),
-            unsynced: self.shared.unsynced.load(Ordering::Relaxed),
+            unsynced: self.shared.is_unsynced(),
             revision: memory.revision(),
             watched: memory.watches.reached(memory.revision()),
             compacted: memory.history.compacted(),

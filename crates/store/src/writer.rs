@@ -2,16 +2,20 @@
 //!
 //! ```text
 //! take all that waits ─► decide ─► reserve, if the block is used up ─► commit ─► publish ─► answer ─► maintain
+//!                                                                                   └─► syncer: fsync ─► answer
 //! ```
 //!
-//! Requests that wait while a commit is made become the next transaction, so the number of fsyncs follows the disk and not the
-//! number of writers. Relaxed writes at the head of the queue are committed by themselves and do not wait for an fsync that
-//! only those behind them need.
+//! Requests that wait while a commit is made become the next transaction. A commit is in the log and with the kernel, so it
+//! survives `kill -9`; what is durable is answered by the [syncer](crate::syncer) when it is on the medium too. It is published
+//! before that: whoever acts on what he sees writes behind it in the same log, so nothing that is on the medium
+//! ever depends on something that was lost, and an fsync stands between no write and those who wait to see it.
 //!
 //! The thread runs a tokio runtime of its own, for its timer, so a store can be used from any runtime or none.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -24,13 +28,14 @@ use crate::memory::Shared;
 use crate::object::Revision;
 use crate::operation::{Committed, Durability, Operation};
 use crate::plan::{Batch, Plan};
+use crate::syncer::Unsynced;
 
 /// How many revisions are reserved with one fsync.
 const BLOCK_REVISIONS: u64 = 1000;
 /// How many requests become one transaction at most.
 const BATCH_REQUESTS: usize = 256;
 
-type Answer = oneshot::Sender<Result<Committed, Error>>;
+pub(crate) type Answer = oneshot::Sender<Result<Committed, Error>>;
 type CloseAnswer = oneshot::Sender<Result<(), Error>>;
 
 /// What the writer is asked.
@@ -48,11 +53,13 @@ pub(crate) struct Writer {
     pub(crate) database: Database,
     pub(crate) shared: Arc<Shared>,
     pub(crate) requests: mpsc::Receiver<Request>,
+    pub(crate) unsynced: SyncSender<Unsynced>,
+    pub(crate) syncer: JoinHandle<()>,
     pub(crate) sync_timeout: Duration,
     /// The last revision that was given, also to what could not be committed: its frames may be in the log nevertheless.
     pub(crate) given: Revision,
-    /// Why nothing can be written any more.
-    pub(crate) failed: Option<Arc<str>>,
+    /// Whether something was committed since the syncer was asked last.
+    pub(crate) has_unasked: bool,
     /// The directory is free when the writer has ended.
     pub(crate) _lock: DataLock,
 }
@@ -99,7 +106,7 @@ impl Writer {
                     match tokio::time::timeout_at(at, receive).await {
                         Ok(received) => received,
                         Err(_) => {
-                            self.sync();
+                            self.ask_syncer(Vec::new());
                             sync_at = None;
                             continue;
                         }
@@ -113,7 +120,7 @@ impl Writer {
                 return (Some(answer), self.close());
             }
             self.maintain();
-            sync_at = match (self.database.is_unsynced(), sync_at) {
+            sync_at = match (self.has_unasked, sync_at) {
                 (true, None) => Some(Instant::now() + self.sync_timeout),
                 (true, at) => at,
                 (false, _) => None,
@@ -123,15 +130,11 @@ impl Writer {
 
     /// Serves a batch; the answer to whoever asked to close, when someone did.
     fn serve(&mut self, waiting: &mut Vec<Request>) -> Option<CloseAnswer> {
-        let (mut relaxed, mut rest, mut close) = (Vec::new(), Vec::new(), None);
+        let (mut transactions, mut close) = (Vec::new(), None);
         for request in waiting.drain(..) {
             match request {
                 Request::Transaction { operations, durability, answer } => {
-                    if durability == Durability::Relaxed && rest.is_empty() {
-                        relaxed.push((operations, answer));
-                    } else {
-                        rest.push((operations, answer));
-                    }
+                    transactions.push((operations, durability, answer));
                 }
                 Request::Close { answer } => {
                     close = Some(answer);
@@ -139,49 +142,62 @@ impl Writer {
                 }
             }
         }
-        self.commit(relaxed, Durability::Relaxed);
-        self.commit(rest, Durability::Durable);
+        self.commit(transactions);
         close
     }
 
-    fn commit(&mut self, requests: Vec<(Vec<Operation>, Answer)>, durability: Durability) {
-        if requests.is_empty() {
-            return;
-        }
+    fn commit(&mut self, transactions: Vec<(Vec<Operation>, Durability, Answer)>) {
         let (mut answers, mut results) = (Vec::new(), Vec::new());
         let plan = {
             let memory = self.shared.read();
             let mut batch = Batch::new(&memory, self.given);
-            for (operations, answer) in requests {
+            for (operations, durability, answer) in transactions {
                 results.push(batch.add(operations));
-                answers.push(answer);
+                answers.push((durability, answer));
             }
             batch.finish()
         };
-        if let Err(error) = self.perform(plan, durability) {
+        if let Err(error) = self.perform(plan) {
             results.fill_with(|| Err(error.clone()));
         }
-        for (answer, result) in answers.into_iter().zip(results) {
-            // Whoever does not wait for the answer has it done nevertheless.
-            let _ = answer.send(result);
+        let mut durable = Vec::new();
+        for ((durability, answer), result) in answers.into_iter().zip(results) {
+            match (durability, result) {
+                (Durability::Durable, Ok(committed)) => durable.push((answer, committed)),
+                // Whoever does not wait for the answer has it done nevertheless.
+                (_, result) => drop(answer.send(result)),
+            }
+        }
+        if !durable.is_empty() {
+            self.ask_syncer(durable);
         }
     }
 
+    /// Has everything that was committed brought to the medium, and these answered then.
+    fn ask_syncer(&mut self, answers: Vec<(Answer, Committed)>) {
+        let written = self.shared.written.load(Ordering::Relaxed);
+        self.has_unasked = false;
+        // It ends after the writer. If it has ended in a panic, those who wait see that the store is closed.
+        let _ = self.unsynced.send(Unsynced { written, answers });
+    }
+
     /// Commits and publishes.
-    fn perform(&mut self, plan: Plan, durability: Durability) -> Result<(), Error> {
+    fn perform(&mut self, plan: Plan) -> Result<(), Error> {
         if plan.events.is_empty() {
             return Ok(());
         }
-        if let Some(reason) = &self.failed {
+        if let Some(reason) = self.shared.failed.get() {
             return Err(Error::Failed { file: self.database.file().to_owned(), reason: reason.clone() });
         }
         if plan.revision > self.database.reserved() {
             let reserved = plan.revision.plus(BLOCK_REVISIONS);
             self.database.reserve(reserved).map_err(|error| self.failure(error))?;
+            self.is_synced();
         }
         self.given = plan.revision;
-        self.database.write(&plan.after, durability).map_err(|error| self.failure(error))?;
-        self.shared.unsynced.store(self.database.is_unsynced(), Ordering::Relaxed);
+        self.database.write(&plan.after).map_err(|error| self.failure(error))?;
+        self.shared.written.fetch_add(1, Ordering::AcqRel);
+        self.has_unasked = true;
         let woken = {
             let mut memory = self.shared.write();
             memory.publish(plan.events);
@@ -191,38 +207,32 @@ impl Writer {
         Ok(())
     }
 
-    fn failure(&mut self, error: WriteError) -> Error {
+    /// Something was fsynced behind all commits.
+    fn is_synced(&mut self) {
+        self.shared.synced.fetch_max(self.shared.written.load(Ordering::Relaxed), Ordering::AcqRel);
+        self.has_unasked = false;
+    }
+
+    fn failure(&self, error: WriteError) -> Error {
         let file = self.database.file().to_owned();
         match error {
             WriteError::NoSpace => Error::NoSpace { file },
             WriteError::Other(source) => Error::Write { file, source: Arc::new(source) },
             WriteError::Medium(source) => {
-                let reason = self.fail(&source.to_string());
+                let reason = self.shared.fail(&file, &source.to_string());
                 Error::Failed { file, reason }
             }
         }
     }
 
-    fn fail(&mut self, reason: &str) -> Arc<str> {
-        tracing::error!(file = %self.database.file().display(), reason, "the medium failed, nothing is written any more");
-        self.failed.get_or_insert_with(|| reason.into()).clone()
-    }
-
-    fn sync(&mut self) {
-        if let Err(error) = self.database.sync() {
-            self.fail(&format!("fsync: {error}"));
-        }
-        self.shared.unsynced.store(self.database.is_unsynced(), Ordering::Relaxed);
-    }
-
     fn maintain(&mut self) {
-        if self.failed.is_some() {
+        if self.shared.failed.get().is_some() {
             return;
         }
         match self.database.maintain() {
             Ok(()) => {}
             Err(WriteError::Medium(error)) => {
-                self.fail(&error.to_string());
+                self.shared.fail(self.database.file(), &error.to_string());
             }
             Err(WriteError::NoSpace) => {
                 tracing::warn!(file = %self.database.file().display(), "no space is left to write the log back");
@@ -233,13 +243,20 @@ impl Writer {
         }
     }
 
-    fn close(mut self) -> Result<(), Error> {
+    fn close(self) -> Result<(), Error> {
+        let Writer { database, shared, mut requests, unsynced, syncer, given, _lock, .. } = self;
         // Whatever is asked from now on finds the channel closed; what was asked before has been served.
-        self.requests.close();
-        let file = self.database.file().to_owned();
-        match self.failed.take() {
-            Some(reason) => Err(Error::Failed { file, reason }),
-            None => self.database.close(self.given).map_err(|error| match error {
+        requests.close();
+        let file = database.file().to_owned();
+        // It ends when it has answered all who wait.
+        drop(unsynced);
+        if syncer.join().is_err() {
+            let reason = "the thread that fsyncs ended in a panic".into();
+            return Err(Error::Failed { file, reason });
+        }
+        match shared.failed.get() {
+            Some(reason) => Err(Error::Failed { file, reason: reason.clone() }),
+            None => database.close(given).map_err(|error| match error {
                 WriteError::NoSpace => Error::NoSpace { file },
                 WriteError::Medium(source) | WriteError::Other(source) => {
                     Error::Write { file, source: Arc::new(source) }

@@ -102,13 +102,25 @@ impl Edit<'_> {
         }
         fields::manage_updated(call, self.manner, &old.object, &mut new);
         validate::changed(call, self.part, &new, &old.object)?;
-        if new == old.object {
-            return Ok(Some(Edited { object: old.object.clone() }));
-        }
         if call.is_dry_run()? {
             return Ok(Some(Edited { object: new }));
         }
+        if new == old.object {
+            return self.confirm(old, names_version).await;
+        }
         self.write(old, new, names_version).await
+    }
+
+    /// Nothing is to be written; but what is there may be on its way to the medium only, and the answer promises more.
+    async fn confirm(&self, old: &Stored, names_version: bool) -> Result<Option<Edited>, Failure> {
+        let (call, name) = (self.call, metadata::name(&old.object));
+        let key: Arc<str> = call.kind.key(call.namespace(), name).into();
+        let check = Operation::Check { key, expected: Some(Revision::new(old.revision)) };
+        match self.api.store.transaction(vec![check], durability(call)).await {
+            Ok(_) => Ok(Some(Edited { object: old.object.clone() })),
+            Err(store::Error::Conflict { .. }) if !names_version => Ok(None),
+            Err(error) => Err(refused(call, name, &error)),
+        }
     }
 
     async fn write(&self, old: &Stored, new: Value, names_version: bool) -> Result<Option<Edited>, Failure> {

@@ -91,6 +91,30 @@ fn ports(pod: &Pod) -> BTreeSet<HostPort> {
         .collect()
 }
 
+impl Placed {
+    fn new(node: &str, load: Load, pod: &Value) -> Placed {
+        Placed {
+            node: node.to_owned(),
+            load,
+            is_assumed: true,
+            version: version(pod),
+            pod: for_affinity(pod),
+        }
+    }
+}
+
+fn version(pod: &Value) -> Option<(String, i64)> {
+    let metadata = &pod["metadata"];
+    Some((metadata["uid"].as_str()?.to_owned(), metadata["generation"].as_i64()?))
+}
+
+fn for_affinity(pod: &Value) -> Value {
+    serde_json::json!({
+        "metadata": {"namespace": pod["metadata"]["namespace"], "labels": pod["metadata"]["labels"]},
+        "spec": {"affinity": pod["spec"]["affinity"]},
+    })
+}
+
 /// Nodes, and the Pods that they have.
 #[derive(Default)]
 pub(super) struct World {
@@ -102,6 +126,10 @@ pub(super) struct World {
 struct Placed {
     node: String,
     load: Load,
+    /// Whether the API has not said so yet.
+    is_assumed: bool,
+    /// UID and generation, where it has one: while they are the same, so is what it takes.
+    version: Option<(String, i64)>,
     /// For affinity: `metadata` and `spec.affinity` are looked at.
     pod: Value,
 }
@@ -114,23 +142,39 @@ impl World {
         if node.is_empty() || has_ended {
             return self.pods.remove(&key).is_some();
         }
+        if let Some(placed) = self.pods.get_mut(&key)
+            && placed.version.is_some()
+            && placed.version == version(pod)
+            && placed.node == node
+        {
+            // Only its status or its labels are other than before, as happens often.
+            placed.is_assumed = false;
+            placed.pod = for_affinity(pod);
+            return false;
+        }
         // One that cannot be read was placed by somebody else; nothing is known of what it takes.
         let load = load(pod).unwrap_or_default();
         let before = self.pods.get(&key).map(|placed| placed.load.requests.clone());
         let takes_less = before.is_some_and(|before| {
             before.iter().any(|(name, old)| load.requests.get(name).is_none_or(|new| new < old))
         });
-        self.assume(key, node, load, pod);
+        self.place(key, Placed { is_assumed: false, ..Placed::new(node, load, pod) });
         takes_less
     }
 
-    /// A Pod takes its room on a node.
+    /// A Pod takes its room on a node, before the API has said so.
     pub(super) fn assume(&mut self, key: String, node: &str, load: Load, pod: &Value) {
-        let kept = serde_json::json!({
-            "metadata": {"namespace": pod["metadata"]["namespace"], "labels": pod["metadata"]["labels"]},
-            "spec": {"affinity": pod["spec"]["affinity"]},
-        });
-        self.pods.insert(key, Placed { node: node.to_owned(), load, pod: kept });
+        self.place(key, Placed::new(node, load, pod));
+    }
+
+    /// What was assumed is not so; tells whether room has become free.
+    pub(super) fn withdraw(&mut self, key: &str) -> bool {
+        let is_assumed = self.pods.get(key).is_some_and(|placed| placed.is_assumed);
+        is_assumed && self.pods.remove(key).is_some()
+    }
+
+    fn place(&mut self, key: String, placed: Placed) {
+        self.pods.insert(key, placed);
     }
 
     pub(super) fn remove_pod(&mut self, key: &str) -> bool {

@@ -14,7 +14,6 @@ use crate::checksum;
 use crate::error::OpenError;
 use crate::memory::Objects;
 use crate::object::{Object, Revision};
-use crate::operation::Durability;
 
 /// "podl", in the header of the file; file(1) and we know by it whose it is.
 const APPLICATION_ID: i64 = 0x706f_646c;
@@ -47,8 +46,8 @@ pub(crate) struct Contents {
 }
 
 impl Database {
-    /// Opens or makes the database in `directory`, and reads all of it.
-    pub(crate) fn open(directory: &Path) -> Result<(Self, Contents), OpenError> {
+    /// Opens or makes the database in `directory`, and reads all of it. The log is given too, to be fsynced without a commit.
+    pub(crate) fn open(directory: &Path) -> Result<(Self, File, Contents), OpenError> {
         let file = directory.join(FILE);
         make_file(directory, &file)?;
         let connection = connect(&file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -61,21 +60,15 @@ impl Database {
         let log_path = directory.join(format!("{FILE}-wal"));
         // The log is there from the first write; writing the reservation anew is one, and shows that the file can be written.
         write_reserved(&connection, contents.reserved).map_err(at("writing"))?;
+        connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(at("setting up"))?;
         let log = File::open(&log_path).map_err(|source| OpenError::Io {
             attempt: "opening",
             path: log_path,
             source,
         })?;
-        let database = Self {
-            connection,
-            log,
-            synchronous: Durability::Durable,
-            reserved: contents.reserved,
-            unsynced: false,
-            log_bytes: super::LOG_LIMIT_BYTES / 2,
-            file,
-        };
-        Ok((database, contents))
+        let database =
+            Self { connection, reserved: contents.reserved, log_bytes: super::LOG_LIMIT_BYTES / 2, file };
+        Ok((database, log, contents))
     }
 }
 

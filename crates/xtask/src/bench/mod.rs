@@ -4,13 +4,16 @@
 //! and podman when it is installed. So the rounds of all three see the same machine, whatever else it does.
 //! Median and 99th percentile of all rounds are printed as a table and written as JSON.
 //!
-//! [`floor`], [`podling`] and [`podman`] each measure, [`pull`] measures images (`--images`; [`big_image`] makes them) and [`read`] reading in their containers; [`events`] alone knows podling's `--output json`;
+//! [`floor`], [`podling`] and [`podman`] each measure, [`pull`] measures images (`--images`; [`big_image`] makes them) and
+//! [`read`] reading in their containers, [`node`] a node and its API (`--node`); [`events`] alone knows podling's
+//! `--output json`;
 //! [`statistics`] counts; [`table`] prints.
 
 mod big_image;
 mod events;
 mod floor;
 mod memory;
+mod node;
 mod podling;
 mod podman;
 mod probes;
@@ -57,6 +60,9 @@ pub(crate) struct Arguments {
     /// Measure pulls, loads and removals of images instead of Pods.
     #[arg(long)]
     images: bool,
+    /// Measure a node, `podling serve`, instead of Pods in the foreground.
+    #[arg(long, conflicts_with = "images")]
+    node: bool,
     /// Leave podman out: its rounds take seconds.
     #[arg(long)]
     without_podman: bool,
@@ -82,13 +88,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     // Benches may run side by side, though their figures then tell less.
     let own = directory.join(std::process::id().to_string());
     fs::create_dir_all(&own).attempt(format!("creating {}", own.display()))?;
-    let samples = match arguments.images {
-        true => measure_images(arguments, &program, &own),
-        false => measure(arguments, &program, &own),
+    let (name, samples) = match arguments {
+        Arguments { images: true, .. } => ("images.json", measure_images(arguments, &program, &own)),
+        Arguments { node: true, .. } => ("node.json", node::measure(&program, &own, arguments.runs)),
+        _ => ("result.json", measure(arguments, &program, &own)),
     };
     fs::remove_dir_all(&own).attempt(format!("removing {}", own.display()))?;
     let samples = samples?;
-    let path = directory.join(if arguments.images { "images.json" } else { "result.json" });
+    let path = directory.join(name);
     let text = format!("{:#}\n", samples.to_json());
     fs::write(&path, text).attempt(format!("writing {}", path.display()))?;
     println!("\n{}\nwritten to {}", table::of(&samples), path.display());

@@ -28,6 +28,16 @@ impl Samples {
         self.add(name.into(), limit, "KiB", value);
     }
 
+    /// Adds a size in MiB.
+    pub(crate) fn add_mib(&mut self, name: impl Into<String>, limit: Option<f64>, value: f64) {
+        self.add(name.into(), limit, "MiB", value);
+    }
+
+    /// Adds how often something happened.
+    pub(crate) fn add_count(&mut self, name: impl Into<String>, limit: Option<f64>, value: f64) {
+        self.add(name.into(), limit, "times", value);
+    }
+
     /// Adds CPU time as a share of one core, in percent.
     pub(crate) fn add_percent(&mut self, name: impl Into<String>, limit: Option<f64>, value: f64) {
         self.add(name.into(), limit, "%", value);

@@ -163,3 +163,20 @@ fn pods_may_want_each_other_near_or_far() {
     let why = "0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules.";
     assert_eq!(find(&world, &far("app", "db")).unwrap_err(), why);
 }
+
+#[test]
+fn room_that_was_only_assumed_is_given_back() {
+    let mut world = one_node();
+    let first = asking("a", "1500m");
+    world.assume("d/a".to_owned(), "n1", load(&first).unwrap(), &first);
+    assert!(find(&world, &asking("b", "1")).is_err());
+    assert!(world.withdraw("d/a"));
+    assert!(find(&world, &asking("b", "1")).is_ok());
+    // What the API has said is not taken back by a binding that failed.
+    let mut bound = first.clone();
+    bound["spec"]["nodeName"] = json!("n1");
+    world.assume("d/a".to_owned(), "n1", load(&first).unwrap(), &first);
+    world.set_pod("d/a".to_owned(), &bound);
+    assert!(!world.withdraw("d/a"));
+    assert!(find(&world, &asking("b", "1")).is_err());
+}
