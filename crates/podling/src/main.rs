@@ -3,6 +3,7 @@
 //!
 //! This crate speaks to people and scripts. It knows no logic of Pods: that is `lifecycle` and `engine`.
 
+mod backup;
 mod check;
 mod clock;
 mod console;
@@ -31,6 +32,8 @@ fn main() -> ExitCode {
         Command::Run(asked) => run::perform(asked, clock),
         Command::Serve(asked) => serve::perform(asked),
         Command::Join(asked) => serve::join::perform(asked),
+        Command::Backup(asked) => backup::make(&asked),
+        Command::Restore(asked) => backup::restore(&asked),
         Command::Check(asked) => check::perform(&asked),
         Command::Image(asked) => image::perform(asked),
         Command::Journal(asked) => journal::perform(&asked),
