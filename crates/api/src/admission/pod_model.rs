@@ -62,8 +62,14 @@ pub(crate) fn edit(old: &Value, new: &Value, part: Part) -> Vec<Cause> {
         .collect()
 }
 
-/// Fields that a manifest alone cannot honour, and this server does: [`super::pods`] mounts the token.
-const HONOURED_HERE: &[&str] = &["spec.automountServiceAccountToken"];
+/// Fields that a manifest alone cannot honour, and this server does: [`super::pods`] mounts the token, and the scheduler chooses.
+const HONOURED_HERE: &[&str] = &[
+    "spec.automountServiceAccountToken",
+    "spec.nodeSelector",
+    "spec.affinity",
+    "spec.tolerations",
+    "spec.topologySpreadConstraints",
+];
 
 /// What the writer of a Pod should know.
 pub(crate) fn warnings(object: &Value) -> Vec<String> {
@@ -171,6 +177,16 @@ mod tests {
         let warnings = warnings(&pod);
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(warnings[0].starts_with("spec.priority"), "{warnings:?}");
+    }
+
+    #[test]
+    fn what_the_scheduler_honours_is_no_warning() {
+        let mut pod = pod(json!([]));
+        pod["spec"]["nodeSelector"] = json!({"site": "north"});
+        pod["spec"]["tolerations"] = json!([{"key": "a", "operator": "Exists"}]);
+        let terms = json!([{"matchExpressions": [{"key": "a", "operator": "Exists"}]}]);
+        pod["spec"]["affinity"] = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}});
+        assert_eq!(warnings(&pod), Vec::<String>::new());
     }
 
     #[test]
