@@ -30,7 +30,8 @@ pub(crate) struct Checkpoint {
     memory_path: PathBuf,
     memory: File,
     written: usize,
-    saved: Vec<u8>,
+    /// What was saved last, without the rounds of probes.
+    saved: Option<Memory>,
 }
 
 /// One line of `memory.jsonl`.
@@ -88,7 +89,7 @@ impl Checkpoint {
             0 => 0,
             _ => MAX_MEMORY_BYTES,
         };
-        Ok(Checkpoint { memory_path, memory, written, saved: Vec::new() })
+        Ok(Checkpoint { memory_path, memory, written, saved: None })
     }
 
     /// Saves the Pod after an edit.
@@ -96,13 +97,15 @@ impl Checkpoint {
         replace(&self.memory_path.with_file_name(POD), &serde_json::to_vec(pod)?).map(drop)
     }
 
-    /// Saves Memory and ledger, if they differ from what was saved last.
+    /// Saves Memory and ledger, unless nothing but rounds of probes has passed since they were saved last: a daemon that goes
+    /// on from there is like one that was away during these rounds, and a Pod that is only probed costs no writing.
     pub(crate) fn save(&mut self, memory: &Memory, ledger: &Ledger) -> io::Result<()> {
-        let mut line = serde_json::to_vec(&Line { memory, ledger })?;
-        line.push(b'\n');
-        if line == self.saved {
+        let saved = memory.without_rounds();
+        if self.saved.as_ref() == Some(&saved) {
             return Ok(());
         }
+        let mut line = serde_json::to_vec(&Line { memory, ledger })?;
+        line.push(b'\n');
         if self.written + line.len() > MAX_MEMORY_BYTES {
             self.memory = replace(&self.memory_path, &line)?;
             self.written = 0;
@@ -112,7 +115,7 @@ impl Checkpoint {
             return Err(error);
         }
         self.written += line.len();
-        self.saved = line;
+        self.saved = Some(saved);
         Ok(())
     }
 }

@@ -369,6 +369,19 @@ impl InstanceMemory {
 }
 
 impl Memory {
+    /// All of it but how far the probes are. Two that are equal without that differ only in rounds which changed nothing:
+    /// whoever goes on from the earlier one goes on like somebody who missed these rounds.
+    #[must_use]
+    pub fn without_rounds(&self) -> Memory {
+        let mut rest = self.clone();
+        for instance in rest.containers.values_mut().filter_map(|container| container.current.as_mut()) {
+            for probe in [&mut instance.startup, &mut instance.liveness, &mut instance.readiness] {
+                probe.next_round = 0;
+            }
+        }
+        rest
+    }
+
     /// The memory of a Pod that has just been admitted.
     pub fn new(pod: &Pod, policy: Policy, now: Now) -> Memory {
         let containers = members(pod).map(|m| (m.name().to_owned(), ContainerMemory::default())).collect();

@@ -22,14 +22,16 @@ mod world;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lifecycle::invariants::Ledger;
-use lifecycle::{Action, Decision, Done, End, Event, Fact, Failure, Memory, Now, Observation, Reason, Retry};
+use lifecycle::{
+    Action, Deadline, Decision, Done, Due, End, Event, Fact, Failure, Memory, Now, Observation, Reason, Retry,
+};
 use model::pod::Pod;
 use model::resources::effective;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use crate::allocations::Amounts;
 use crate::checkpoint::Checkpoint;
@@ -70,11 +72,12 @@ pub(crate) enum Input {
 }
 
 /// What an action came to.
-pub(crate) struct Completion {
-    pub(crate) action: Action,
-    pub(crate) result: Result<Done, Failure>,
-    pub(crate) change: Change,
-    pub(crate) took: Duration,
+type Performed = (Result<Done, Failure>, Change);
+
+/// An action under way.
+struct UnderWay {
+    begun: Instant,
+    task: AbortHandle,
 }
 
 /// The task's own state.
@@ -89,10 +92,10 @@ pub(crate) struct PodTask {
     broken: BTreeSet<u8>,
     journal: Journal,
     world: world::World,
-    in_flight: BTreeMap<Action, AbortHandle>,
+    in_flight: BTreeMap<Action, UnderWay>,
+    /// What performs them.
+    performing: JoinSet<Performed>,
     inputs: mpsc::Receiver<Input>,
-    completions: mpsc::Receiver<Completion>,
-    completed: mpsc::Sender<Completion>,
     checkpoint: Option<Checkpoint>,
     /// Told already, and not saved since.
     is_checkpoint_failing: bool,
@@ -103,8 +106,9 @@ pub(crate) struct PodTask {
     is_resumed: bool,
 }
 
-/// Inputs and completions that may wait for the task; more make the sender wait.
-const QUEUE_LENGTH: usize = 64;
+/// Probes wake their Pods at whole multiples of this, so that what is due at about the same time costs one waking of the
+/// machine. They are late by no more than that, and only where they are as rare as a second.
+const PROBE_SLACK: Duration = Duration::from_millis(50);
 
 impl PodTask {
     /// Admits a Pod.
@@ -139,7 +143,6 @@ impl PodTask {
         let allocated = memory.pod_as_allocated(&asked);
         context.node.allocations.admit(&asked.meta.uid, Amounts::requested(&effective(&allocated.spec)));
         drop(allocated);
-        let (completed, completions) = mpsc::channel(QUEUE_LENGTH);
         PodTask {
             context,
             asked,
@@ -149,9 +152,8 @@ impl PodTask {
             journal,
             world: world::World::default(),
             in_flight: BTreeMap::new(),
+            performing: JoinSet::new(),
             inputs,
-            completions,
-            completed,
             checkpoint: None,
             is_checkpoint_failing: false,
             reported: None,
@@ -177,7 +179,7 @@ impl PodTask {
                 self.act(&decision);
             }
             // While the actions are under way.
-            let wake_at = decision.wake_at.as_ref().map(|deadline| deadline.boot_nanos);
+            let wake_at = decision.wake_at.as_ref().map(|deadline| waking_at(deadline, &now));
             self.record(observation, decision, now);
             if is_gone {
                 break;
@@ -245,34 +247,23 @@ impl PodTask {
 
     fn act(&mut self, decision: &Decision) {
         for action in decision.cancel.iter().filter(|action| may_be_interrupted(action)) {
-            if let Some(task) = self.in_flight.get(action) {
-                task.abort();
+            if let Some(under_way) = self.in_flight.get(action) {
+                under_way.task.abort();
             }
         }
         for action in &decision.actions {
-            let handle = self.begin(action.clone());
-            self.in_flight.insert(action.clone(), handle);
+            let under_way = self.begin(action.clone());
+            self.in_flight.insert(action.clone(), under_way);
         }
     }
 
     /// Performs an action in a task of its own. Its completion always arrives, also when it is given up or
     /// when it panics: an action that stayed in flight for ever would hold the Pod for ever.
-    fn begin(&self, action: Action) -> AbortHandle {
+    fn begin(&mut self, action: Action) -> UnderWay {
         let context = Arc::clone(&self.context);
-        let performed = action.clone();
-        let begun = std::time::Instant::now();
-        let task = tokio::spawn(async move { perform::perform(&context, &performed).await });
-        let abort = task.abort_handle();
-        let completed = self.completed.clone();
-        tokio::spawn(async move {
-            let (result, change) = match task.await {
-                Ok(performed) => performed,
-                Err(ended) => (Err(given_up(&action, &ended)), Change::Nothing),
-            };
-            // The receiver lives as long as the Pod's task; without it nobody asks for the completion.
-            let _ = completed.send(Completion { action, result, change, took: begun.elapsed() }).await;
-        });
-        abort
+        let begun = Instant::now();
+        let task = self.performing.spawn(async move { perform::perform(&context, &action).await });
+        UnderWay { begun, task }
     }
 
     /// Waits for something to happen, then takes over all that has.
@@ -298,7 +289,7 @@ impl PodTask {
             };
             tokio::select! {
                 biased;
-                Some(completion) = self.completions.recv() => self.take_completion(completion),
+                Some(ended) = self.performing.join_next_with_id() => self.take_completion(ended),
                 Some(input) = self.inputs.recv() => self.take_input(input),
                 () = &mut due => {}
                 () = journal_due => {
@@ -311,20 +302,26 @@ impl PodTask {
         if self.journal.is_due() {
             self.journal.flush(&self.asked, &self.memory, clock::now());
         }
-        while let Ok(completion) = self.completions.try_recv() {
-            self.take_completion(completion);
+        while let Some(ended) = self.performing.try_join_next_with_id() {
+            self.take_completion(ended);
         }
         while let Ok(input) = self.inputs.try_recv() {
             self.take_input(input);
         }
     }
 
-    fn take_completion(&mut self, completion: Completion) {
-        self.in_flight.remove(&completion.action);
-        self.world.apply(completion.change);
-        let is_resize = matches!(completion.action, Action::AllocateResources { .. });
-        let fact = Fact::Completed { action: completion.action, result: completion.result };
-        self.note(fact, clock::now(), Some(completion.took));
+    fn take_completion(&mut self, ended: Result<(Id, Performed), JoinError>) {
+        let id = ended.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+        let of = self.in_flight.iter().find(|(_, under_way)| under_way.task.id() == id);
+        let Some(action) = of.map(|(action, _)| action.clone()) else { return };
+        let took = self.in_flight.remove(&action).map(|under_way| under_way.begun.elapsed());
+        let (result, change) = match ended {
+            Ok((_, performed)) => performed,
+            Err(error) => (Err(given_up(&action, &error)), Change::Nothing),
+        };
+        self.world.apply(change);
+        let is_resize = matches!(action, Action::AllocateResources { .. });
+        self.note(Fact::Completed { action, result }, clock::now(), took);
         if is_resize {
             // Resources stand in files.
             perform::refresh_volumes(&self.context);
@@ -429,8 +426,21 @@ fn may_be_interrupted(action: &Action) -> bool {
     )
 }
 
+/// When a Pod wakes up for what is due next, as boot time.
+fn waking_at(deadline: &Deadline, now: &Now) -> u64 {
+    let slack = PROBE_SLACK.as_nanos() as u64;
+    match deadline {
+        Deadline { boot_nanos, what: Due::Probe { .. } }
+            if boot_nanos.saturating_sub(now.boot_nanos) >= slack * 10 =>
+        {
+            boot_nanos.next_multiple_of(slack)
+        }
+        Deadline { boot_nanos, .. } => *boot_nanos,
+    }
+}
+
 /// An action that ended without a result of its own.
-fn given_up(action: &Action, ended: &tokio::task::JoinError) -> Failure {
+fn given_up(action: &Action, ended: &JoinError) -> Failure {
     if ended.is_cancelled() {
         let message = "given up, as it is no longer wanted".to_owned();
         return Failure { reason: Reason::Canceled, message, retry: Retry::Backoff };

@@ -14,10 +14,11 @@ mod suite;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use crate::failure::{Attempt, Failure, Result};
-use crate::{command, images, setup, test, workspace};
+use crate::{clients, command, images, kubectl, setup, test, workspace};
 
 /// What the host must have: the emulator, module dependencies, a file system maker.
 const PACKAGES: &[&str] = &["qemu-system-x86", "kmod", "e2fsprogs"];
@@ -48,8 +49,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         Some(line) => format!("cd {}\n{line}\n", workspace::root().display()),
         None => {
             images::run(&images::Arguments::default())?;
+            kubectl::run()?;
+            clients::run()?;
             command::run(&mut test::cargo(["build", "--package", "podling"]))?;
-            suite::script(&suite::find(arguments.filter.as_deref())?, &arguments.arguments)
+            let sysroot = command::text(Command::new("rustc").args(["--print", "sysroot"]))?;
+            let rustc = format!("{}/bin/rustc", sysroot.trim());
+            suite::script(&suite::find(arguments.filter.as_deref())?, &arguments.arguments, &rustc)
         }
     };
     let kernel = kernel::ensure(&directory)?;

@@ -70,9 +70,11 @@ impl Program {
 }
 
 /// A shell script that runs every program and ends with the number of those that failed.
-pub(crate) fn script(programs: &[Program], arguments: &[String]) -> String {
+pub(crate) fn script(programs: &[Program], arguments: &[String], rustc: &str) -> String {
     let arguments: String = arguments.iter().map(|argument| format!(" {}", quoted(argument))).collect();
     let mut script = String::from("uname -sr; stat -f -c 'cgroup: %T' /sys/fs/cgroup; failed=0; list=\n");
+    // Some tests compile a small program; the machine's PATH has no cargo.
+    let _ = writeln!(script, "export RUSTC={}", quoted(rustc));
     for program in programs {
         let title = program.title();
         // Writing into a String cannot fail. A suite that hangs must not keep the others from running.
@@ -126,7 +128,7 @@ mod tests {
     #[test]
     fn the_script_counts_failures() {
         let program = program(&message("e2e", "test", "seeds")).unwrap();
-        let script = script(&[program], &["it's".to_string()]);
+        let script = script(&[program], &["it's".to_string()], "/r/rustc");
         assert!(script.contains(r"timeout 900 '/t/seeds' 'it'\''s' </dev/null"), "{script}");
         assert!(script.ends_with("exit $failed\n"));
     }
