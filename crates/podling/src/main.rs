@@ -23,6 +23,9 @@ use typed::Command;
 
 fn main() -> ExitCode {
     let clock = clock::Clock::start();
+    // Whatever podling was started with stays its own: a shim outlives it, and would hold a lock or a pipe of somebody else's for
+    // as long as its Pod runs. There is nothing to be done when the kernel refuses.
+    let _ = linux::exec::close_all_on_exec();
     let command = match typed::parse() {
         Ok(command) => command,
         Err(code) => return code,
