@@ -234,6 +234,9 @@ fn a_runtime_that_refuses_is_told_in_its_own_words() {
     let manifest = pod("other", "containers: [{name: a, image: podling/toolbox, args: ['true']}]");
     let finished = podling.run(&manifest, &["--runtime", &refuser.to_string_lossy()]);
     finished.assert_failed(125, &["a: ", "refuser create"]);
-    assert_eq!(finished.lines_of("a"), ["this machine is not good enough"], "{finished}");
+    // A container is started again at once after its first failure; giving up may come before that or after.
+    let said = finished.lines_of("a");
+    assert!(!said.is_empty(), "{finished}");
+    assert!(said.iter().all(|line| *line == "this machine is not good enough"), "{finished}");
     podling.run(&manifest, &["--runtime", "walk"]).assert_failed(125, &["walk", "not installed"]);
 }

@@ -1,91 +1,83 @@
-//! Starting a program as a child that borrows its parent's memory until it has executed it (posix_spawn(3), which the C
-//! library does by clone(2) with CLONE_VM and CLONE_VFORK): nothing is copied, so it costs half of fork and exec.
+//! Starting a program as a child that borrows its parent's memory until it has executed it (clone(2) with CLONE_VM and
+//! CLONE_VFORK): nothing is copied, so it costs half of fork and exec.
 //!
-//! The parent waits until the program is executed; so this is for a parent that has nothing else to do.
+//! The parent waits until the program is executed; so this is for a parent that has nothing else to do. It must not handle
+//! signals either: a handler would run in the child, in the parent's memory. posix_spawn(3) does the same for any parent,
+//! and therefore looks at and sets the action of each of 64 signals in each child, which takes as long as the rest.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::exec::{Arguments, pointers};
 
+/// What the child's few calls need of a stack, many times over.
+const STACK_BYTES: usize = 32 << 10;
+
 /// Executes the program at `path` in a child with a session of its own and with these standard streams; its other
 /// descriptors are the caller's that are not close-on-exec. Returns its pid.
 pub fn spawn(path: &CStr, arguments: &Arguments, streams: [BorrowedFd<'_>; 3]) -> io::Result<i32> {
-    let actions = FileActions::new(streams)?;
-    let attributes = Attributes::new()?;
     let (argv, envp) = (pointers(arguments.arguments()), pointers(arguments.environment()));
-    let mut pid = 0;
-    // SAFETY: both arrays end with a null pointer and point to strings of `arguments`, which the child reads before it
-    // executes and so before this returns; actions and attributes are initialised.
-    let refused = unsafe {
-        libc::posix_spawn(
-            &raw mut pid,
-            path.as_ptr(),
-            &raw const *actions.0,
-            &raw const *attributes.0,
-            argv.as_ptr().cast(),
-            envp.as_ptr().cast(),
-        )
+    let mut child = Child {
+        path: path.as_ptr(),
+        argv: argv.as_ptr(),
+        envp: envp.as_ptr(),
+        streams: streams.map(|stream| stream.as_raw_fd()),
+        refused: 0,
     };
-    checked(refused).map(|()| pid)
-}
-
-/// What the child does to its descriptors.
-struct FileActions(Box<libc::posix_spawn_file_actions_t>);
-
-impl FileActions {
-    fn new(streams: [BorrowedFd<'_>; 3]) -> io::Result<Self> {
-        let mut raw = Box::new(MaybeUninit::uninit());
-        // SAFETY: the call initialises what it is given.
-        checked(unsafe { libc::posix_spawn_file_actions_init(raw.as_mut_ptr()) })?;
-        // SAFETY: the call above succeeded.
-        let mut actions = Self(unsafe { raw.assume_init() });
-        for (number, stream) in streams.iter().enumerate() {
-            // A copy onto itself loses close-on-exec, too (POSIX issue 8, glibc 2.29).
-            // SAFETY: `actions` is initialised; the descriptors are only numbers to it.
-            checked(unsafe {
-                libc::posix_spawn_file_actions_adddup2(&raw mut *actions.0, stream.as_raw_fd(), number as i32)
-            })?;
-        }
-        Ok(actions)
+    let mut stack = Vec::<u8>::with_capacity(STACK_BYTES);
+    // SAFETY: the end of the allocation; x86-64 and aarch64 have stacks that grow down and are aligned to 16.
+    let top = unsafe { stack.as_mut_ptr().add(STACK_BYTES) };
+    let top = top.wrapping_sub(top.addr() % 16);
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the child runs `execute` on a stack of its own. It shares this memory, but by CLONE_VFORK this thread stands
+    // still until the child has executed the program or ended, so all that `child` points to outlives its use.
+    let pid = unsafe { libc::clone(execute, top.cast(), flags, (&raw mut child).cast()) };
+    let pid = match pid {
+        -1 => return Err(io::Error::last_os_error()),
+        pid => pid,
+    };
+    // SAFETY: `child` is a local that another process has written to, and which nobody writes to any more.
+    let refused = unsafe { (&raw const child.refused).read_volatile() };
+    if refused == 0 {
+        return Ok(pid);
     }
+    // SAFETY: waits for the child that has just ended; no memory is passed.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+    Err(io::Error::from_raw_os_error(refused))
 }
 
-impl Drop for FileActions {
-    fn drop(&mut self) {
-        // SAFETY: initialised by `new`, destroyed once.
-        unsafe { libc::posix_spawn_file_actions_destroy(&raw mut *self.0) };
+/// What parent and child share.
+struct Child {
+    path: *const c_char,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+    streams: [c_int; 3],
+    /// The error number of what the kernel refused.
+    refused: c_int,
+}
+
+/// The child. Allocates nothing and takes no lock: the memory is its parent's.
+extern "C" fn execute(shared: *mut c_void) -> c_int {
+    // SAFETY: `spawn` passes its `Child`, which nobody else looks at meanwhile.
+    let child = unsafe { &mut *shared.cast::<Child>() };
+    // SAFETY: system calls on descriptors that the parent holds, and on C strings and arrays of `Arguments`, which end with
+    // null; a child has standard streams of its own.
+    let is_prepared = unsafe {
+        libc::setsid() != -1
+            && (0..3).zip(child.streams).all(|(number, stream)| match stream == number {
+                // A copy onto itself would keep close-on-exec.
+                true => libc::fcntl(number, libc::F_SETFD, 0) != -1,
+                false => libc::dup2(stream, number) != -1,
+            })
+    };
+    if is_prepared {
+        // SAFETY: as above.
+        unsafe { libc::execve(child.path, child.argv, child.envp) };
     }
-}
-
-/// What the child is besides.
-struct Attributes(Box<libc::posix_spawnattr_t>);
-
-impl Attributes {
-    fn new() -> io::Result<Self> {
-        let mut raw = Box::new(MaybeUninit::uninit());
-        // SAFETY: the call initialises what it is given.
-        checked(unsafe { libc::posix_spawnattr_init(raw.as_mut_ptr()) })?;
-        // SAFETY: the call above succeeded.
-        let mut attributes = Self(unsafe { raw.assume_init() });
-        // SAFETY: `attributes` is initialised.
-        checked(unsafe { libc::posix_spawnattr_setflags(&raw mut *attributes.0, libc::POSIX_SPAWN_SETSID) })?;
-        Ok(attributes)
-    }
-}
-
-impl Drop for Attributes {
-    fn drop(&mut self) {
-        // SAFETY: initialised by `new`, destroyed once.
-        unsafe { libc::posix_spawnattr_destroy(&raw mut *self.0) };
-    }
-}
-
-/// These functions return the error instead of setting errno.
-fn checked(error: i32) -> io::Result<()> {
-    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
+    // SAFETY: the address of this thread's errno, which is the waiting parent's.
+    child.refused = unsafe { *libc::__errno_location() };
+    127
 }
 
 #[cfg(test)]
