@@ -23,6 +23,7 @@ use store::Store;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsConnector;
 
+use crate::auth::node;
 use crate::auth::tokens::Tokens;
 use crate::call::Call;
 use crate::kinds::Kinds;
@@ -67,6 +68,8 @@ pub struct Options {
     pub requests_at_once: usize,
     /// How long an Event is kept.
     pub event_ttl: Duration,
+    /// How long the body of a request may take, so that a slow client does not hold its place for ever.
+    pub body_timeout: Duration,
 }
 
 impl Default for Options {
@@ -75,6 +78,7 @@ impl Default for Options {
             service_cidr: ServiceCidr::default(),
             requests_at_once: 600,
             event_ttl: Duration::from_secs(24 * 3600),
+            body_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -228,7 +232,7 @@ impl Api {
                     Ok(made) => made,
                     Err(failure) => return failure.response(Encoding::Json),
                 };
-                if let Err(failure) = self.security.check_call(&call) {
+                if let Err(failure) = self.security.check_call(&call).and_then(|()| self.check_node(&call)) {
                     return failure.response(call.accepted.encoding);
                 }
                 let permit = match self.admit(&call) {
@@ -244,6 +248,20 @@ impl Api {
                     None => response,
                 }
             }
+        }
+    }
+
+    /// The node elsewhere that asks, if it is one: it is trusted with what concerns it. One of this process has all there is.
+    pub(crate) fn remote_asker<'a>(&self, user: &'a User) -> Option<&'a str> {
+        let here = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
+        node::of_user(user).filter(|name| !here.contains_key(*name))
+    }
+
+    /// 403, when a node elsewhere asks for what does not concern it.
+    fn check_node(&self, call: &Call) -> Result<(), Failure> {
+        match self.remote_asker(&call.user) {
+            Some(node) => self.security.check_node(&self.store, node, call),
+            None => Ok(()),
         }
     }
 

@@ -16,6 +16,8 @@ mod decode;
 mod documents;
 mod fields;
 mod fresh;
+#[doc(hidden)]
+pub mod fuzzed;
 mod handlers;
 mod kinds;
 mod metrics;

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use apimachinery::selector::FieldSelector;
 use apimachinery::status::Status;
 use http::HeaderMap;
 use jiff::Timestamp;
@@ -12,7 +13,7 @@ use store::{ListRequest, Store};
 use crate::api::Peer;
 use crate::auth::rbac::{Attributes, Decision, Policy};
 use crate::auth::tokens::{Bound, Tokens};
-use crate::auth::{identity, impersonation};
+use crate::auth::{identity, impersonation, node};
 use crate::call::Call;
 use crate::respond::Failure;
 use crate::user::User;
@@ -85,6 +86,52 @@ impl Security {
         // Who reaches into a Pod changes it, whatever the method of the handshake is.
         let reaches_in = matches!(call.route.subresource.as_deref(), Some("attach" | "exec" | "portforward"));
         if reaches_in { self.check(&call.user, &attributes(call, "create")) } else { Ok(()) }
+    }
+}
+
+impl Security {
+    /// 403, when this does not concern the node.
+    pub(crate) fn check_node(&self, store: &Store, node: &str, call: &Call) -> Result<(), Failure> {
+        let selector = call.query.get("fieldSelector").unwrap_or_default();
+        // One that cannot be read selects nothing that is known, and is told so later.
+        let selector = FieldSelector::parse(selector).unwrap_or_default();
+        let path_name = call.name();
+        let asked = node::Asked {
+            verb: call.verb.as_str(),
+            group: &call.kind.resource.group,
+            resource: &call.kind.resource.plural,
+            subresource: call.route.subresource.as_deref().unwrap_or_default(),
+            namespace: call.route.namespace.as_deref().unwrap_or_default(),
+            name: if path_name.is_empty() {
+                selector.exact("metadata.name").unwrap_or_default()
+            } else {
+                path_name
+            },
+            selected_node: selector.exact("spec.nodeName"),
+        };
+        node::check(node, &asked, &StoredPods(store)).map_err(|why| node_refused(call, &why))
+    }
+}
+
+/// The 403 of a node that asks for what does not concern it.
+pub(crate) fn node_refused(call: &Call, why: &str) -> Failure {
+    attributes(call, call.verb.as_str()).forbidden(&call.user, why).into()
+}
+
+/// Pods as they are stored. Only nodes elsewhere ask, and seldom: when a Pod comes that speaks of something new.
+struct StoredPods<'a>(&'a Store);
+
+impl node::Pods for StoredPods<'_> {
+    fn pod(&self, namespace: &str, name: &str) -> Option<Value> {
+        let row = self.0.get(&format!("pods/{namespace}/{name}"))?;
+        serde_json::from_slice(&row.value).ok()
+    }
+
+    fn of_namespace(&self, namespace: &str) -> Vec<Value> {
+        let prefix = format!("pods/{namespace}/");
+        let request = ListRequest { prefix: &prefix, ..ListRequest::default() };
+        let rows = self.0.list(&request).map(|list| list.objects).unwrap_or_default();
+        rows.iter().filter_map(|row| serde_json::from_slice(&row.value).ok()).collect()
     }
 }
 

@@ -62,14 +62,23 @@ impl Selection {
     pub(crate) fn has(&self, kind: &Kind, object: &Value) -> bool {
         self.labels.matches_object(object)
             && self.fields.matches(|name| {
-                let value = object.pointer(&pointer(kind, name)?)?;
-                Some(match value {
-                    Value::String(text) => Cow::Borrowed(text.as_str()),
-                    other => Cow::Owned(other.to_string()),
-                })
+                let value = object.pointer(&pointer(kind, name)?).filter(|value| !value.is_null());
+                Some(
+                    match value
+                        .or_else(|| ABSENT.iter().find(|(known, _)| *known == name).map(|(_, zero)| zero))?
+                    {
+                        Value::String(text) => Cow::Borrowed(text.as_str()),
+                        other => Cow::Owned(other.to_string()),
+                    },
+                )
             })
     }
 }
+
+/// Fields whose zero is a word, and which objects leave out then: Go's `strconv` writes what Kubernetes selects by. Of all others
+/// what is absent is the empty text.
+const ABSENT: &[(&str, Value)] =
+    &[("spec.unschedulable", Value::Bool(false)), ("spec.hostNetwork", Value::Bool(false))];
 
 /// Where a field stands that a selector may name.
 fn pointer(kind: &Kind, name: &str) -> Option<Cow<'static, str>> {

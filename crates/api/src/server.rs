@@ -174,12 +174,14 @@ impl<S: Service> Connection<S> {
                 Ok::<_, Infallible>(holding(served.answer(request, peer).await, busy))
             }
         });
-        self.speak(stream, service, address, seat).await;
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        self.speak(stream, is_http2, service, address, seat).await;
     }
 
     async fn speak<H>(
         mut self,
         stream: tokio_rustls::server::TlsStream<TcpStream>,
+        is_http2: bool,
         service: H,
         address: SocketAddr,
         seat: Seat,
@@ -189,7 +191,9 @@ impl<S: Service> Connection<S> {
             + 'static,
         H::Future: Send + 'static,
     {
-        let mut builder = auto::Builder::new(TokioExecutor::new());
+        // TLS has agreed on it. Who looks at the first bytes instead waits for them for ever.
+        let builder = auto::Builder::new(TokioExecutor::new());
+        let mut builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
         builder
             .http1()
             .timer(TokioTimer::new())

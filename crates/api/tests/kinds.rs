@@ -302,3 +302,21 @@ async fn documents_are_served() {
         harness.send_with("GET", "/api/v1/namespaces/default", &[("accept", "application/yaml")], "").await;
     assert!(yaml.text.starts_with("apiVersion: v1\nkind: Namespace\n"), "{}", yaml.text);
 }
+
+#[tokio::test]
+async fn a_selector_finds_the_zero_that_is_left_out() {
+    let harness = Harness::new().await;
+    for (name, spec) in [("a", json!({})), ("b", json!({"unschedulable": true}))] {
+        harness.post("/api/v1/nodes", &json!({"metadata": {"name": name}, "spec": spec})).await.expect(201);
+    }
+    for (selector, expected) in [
+        ("spec.unschedulable=false", "a"),
+        ("spec.unschedulable!=false", "b"),
+        ("spec.unschedulable=true", "b"),
+    ] {
+        let list = harness.get(&format!("/api/v1/nodes?fieldSelector={selector}")).await.expect(200);
+        let names: Vec<_> =
+            list["items"].as_array().into_iter().flatten().map(|node| &node["metadata"]["name"]).collect();
+        assert_eq!(names, [expected], "{selector}");
+    }
+}

@@ -59,6 +59,8 @@ pub mod kinds {
     pub const ENDPOINT_SLICES: Kind = Kind::new("discovery.k8s.io", "v1", "endpointslices");
     /// Leases.
     pub const LEASES: Kind = Kind::new("coordination.k8s.io", "v1", "leases");
+    /// ClusterRoles.
+    pub const CLUSTER_ROLES: Kind = Kind::new("rbac.authorization.k8s.io", "v1", "clusterroles");
     /// Questions whether somebody may do something.
     pub const SUBJECT_ACCESS_REVIEWS: Kind = Kind::new("authorization.k8s.io", "v1", "subjectaccessreviews");
     /// CustomResourceDefinitions.

@@ -8,6 +8,8 @@
 //! | every namespace has a ServiceAccount `default` and the ConfigMap `kube-root-ca.crt` | `basics` |
 //! | EndpointSlices and Endpoints follow the readiness of Pods | `endpoints`, decided in `endpoints/slices.rs` |
 //! | events expire | `events` |
+//! | a node that is not heard of is not ready | `nodes` |
+//! | aggregated ClusterRoles show their rules | `roles` |
 //!
 //! Each is one task that follows what it needs and decides in pure code. Nothing polls: the only timers are deadlines,
 //! and waits for a server that is away.
@@ -18,6 +20,8 @@ mod endpoints;
 mod events;
 mod garbage;
 mod namespaces;
+mod nodes;
+mod roles;
 mod scheduler;
 mod time;
 
@@ -56,6 +60,8 @@ impl Controllers {
         tasks.spawn(namespaces::run(client.clone()));
         tasks.spawn(garbage::run(client.clone()));
         tasks.spawn(endpoints::run(client.clone()));
+        tasks.spawn(nodes::run(client.clone()));
+        tasks.spawn(roles::run(client.clone()));
         tasks.spawn(events::run(client, event_ttl, most_events));
         Controllers { tasks }
     }

@@ -26,6 +26,7 @@ pub mod podling;
 pub mod running;
 pub mod scenario;
 pub mod terminal;
+pub mod wire;
 
 pub use call::Call;
 pub use image::Image;
@@ -35,3 +36,4 @@ pub use podling::Podling;
 pub use running::{Finished, Running};
 pub use rustix::process::Signal;
 pub use serde_json::Value;
+pub use wire::Wire;

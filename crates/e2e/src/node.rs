@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::podling::Podling;
-use crate::running::Running;
+use crate::running::{Finished, Running};
 
 /// A node that serves. Dropping it deletes its Pods, ends it, and proves that nothing is left.
 pub struct Node<'a> {
@@ -91,6 +91,11 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// Waits for the process to end by itself.
+    pub fn wait(&mut self) -> Finished {
+        self.running.take().expect("the node runs").wait()
+    }
+
     /// The admin's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.podling.data_dir().join("kubeconfig")
@@ -153,12 +158,17 @@ impl<'a> Worker<'a> {
         worker
     }
 
-    /// Ends without a word, by kill -9, and joins again.
-    pub fn restart(&mut self, control: &Podling) {
+    /// Ends without a word, by kill -9.
+    pub fn kill(&mut self) {
         if let Some(running) = self.running.take() {
             running.signal(crate::Signal::KILL);
             running.wait();
         }
+    }
+
+    /// Ends without a word, and joins again.
+    pub fn restart(&mut self, control: &Podling) {
+        self.kill();
         let kubeconfig = control.data_dir().join("node-kubeconfig");
         let words = ["join".as_ref(), "--kubeconfig".as_ref(), kubeconfig.as_os_str()];
         let mut running = self.podling.prepare(words).args(&["--listen", "127.0.0.1:0"]).start();

@@ -1,7 +1,5 @@
-//! What a user's program does with Kubernetes' client libraries: one script in Python and one in JavaScript, in `clients/`,
-//! do the same and must see the same.
-//!
-//! There is none in Rust: `kube` and `k8s-openapi` would take longer to build than all of podling's tests.
+//! What a user's program does with Kubernetes' client libraries: one in Python, one in JavaScript and one in Rust, in `clients/`, do
+//! the same and must see the same.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -66,4 +64,9 @@ fn with_javascript() {
     let mut node = Command::new("node");
     node.arg(copy);
     play(node);
+}
+
+#[test]
+fn with_rust() {
+    play(Command::new(installed("rust/debug/podling-client")));
 }

@@ -115,3 +115,70 @@ fn a_kubeconfig_of_somebody_else_is_refused() {
     assert!(finished.stderr.contains("not \"kubernetes-admin\""), "{finished}");
     control.running().assert_quiet();
 }
+
+const SECRETIVE: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: secretive}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: main, image: podling/toolbox, imagePullPolicy: IfNotPresent, args: [sleep, infinity]}
+  volumes: [{name: a, secret: {secretName: mine}}]
+";
+
+#[test]
+fn a_node_is_let_near_what_concerns_it_and_is_missed_when_it_is_gone() {
+    let Some(kubectl) = Kubectl::ALL.into_iter().find_map(Kubectl::folder) else { return };
+    let worker_podling = Podling::new();
+    let control_podling = Podling::new();
+    let mut worker;
+    let mut control = Node::start(&control_podling, &NO_NODE);
+    worker = Worker::join(&worker_podling, &control_podling);
+    std::fs::write(control_podling.base().join("pod.yaml"), SECRETIVE).expect("the manifest");
+    let node_kubeconfig = control_podling.data_dir().join("node-kubeconfig");
+    let prints =
+        |script: &str, code, expected: &str| assert_prints(&control, &kubectl, script, code, expected);
+    // As the node, whatever the node itself would never ask.
+    let as_node = |script: &str| format!("export KUBECONFIG={}; {script}", node_kubeconfig.display());
+    let refused = |script: &str| prints(&as_node(&format!("{script} 2>&1 | grep -c Forbidden")), 0, "1");
+
+    prints("for name in mine other; do kubectl create secret generic $name > /dev/null; done", 0, "");
+    refused("kubectl get secret mine");
+    let create =
+        "kubectl create -f pod.yaml && kubectl wait --for=condition=Ready pod/secretive --timeout=60s";
+    prints(create, 0, "pod/secretive created\npod/secretive condition met");
+    prints(&as_node("kubectl get secret mine -o name"), 0, "secret/mine");
+    prints(&as_node("kubectl get node worker-1 -o name"), 0, "node/worker-1");
+    for script in [
+        "kubectl get secret other",
+        "kubectl get secrets",
+        "kubectl get secrets --all-namespaces",
+        "kubectl get pods --all-namespaces",
+        "kubectl get nodes",
+        "kubectl taint node worker-1 a=b:NoSchedule",
+        "kubectl label node worker-1 node-restriction.kubernetes.io/a=b",
+        "kubectl run mine --image=podling/toolbox",
+        "kubectl delete lease -n kube-node-lease other",
+        "kubectl create -f - < pod.yaml",
+    ] {
+        refused(script);
+    }
+
+    worker.kill();
+    // Its lease would hold for 40 seconds.
+    let shorten = "kubectl patch lease worker-1 -n kube-node-lease --type=merge -p '{\"spec\":{\"leaseDurationSeconds\":1}}'";
+    prints(shorten, 0, "lease.coordination.k8s.io/worker-1 patched");
+    let until =
+        |state: &str| format!("until kubectl get node worker-1 --no-headers | grep -q '{state}'; do :; done");
+    prints(&until(" NotReady "), 0, "");
+    let taints = "kubectl get node worker-1 -o jsonpath='{.spec.taints[*].key}'";
+    prints(&format!("until {taints} | grep -q unreachable; do :; done"), 0, "");
+    let why = "kubectl get node worker-1 -o jsonpath='{.status.conditions[?(@.type==\"Ready\")].reason}'";
+    prints(why, 0, "NodeStatusUnknown");
+    worker.restart(&control_podling);
+    prints(&until(" Ready "), 0, "");
+    prints(&format!("while {taints} | grep -q unreachable; do :; done"), 0, "");
+    prints("kubectl delete pod secretive --now", 0, "pod \"secretive\" deleted");
+    control.running().assert_quiet();
+}

@@ -34,4 +34,9 @@ scenarios! {
     nodes [];
     services [];
     creating [];
+    logs ["busybox"];
+    editing [];
+    draining [];
+    sessions ["busybox"];
+    looking [];
 }

@@ -102,3 +102,31 @@ fn the_directories_of_runs_go_with_the_last_run() {
         assert!(left.is_empty(), "{left:?}");
     }
 }
+
+/// Fixed: whoever ran podling under flock(1) was locked out for as long as its Pods ran, because their shims held the lock.
+#[test]
+fn a_shim_holds_nothing_that_podling_was_started_with() {
+    let podling = Podling::new();
+    let held = podling.base().join("held");
+    let script = format!("exec 9>{}", held.display());
+    let mut running =
+        podling.prepare_run(&pod("holding", SERVER), &["--output", "json"]).after_mounting(&script).start();
+    running.wait_until_ready();
+    let holders = |pid: &str| {
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        files.filter(|file| std::fs::read_link(file.path()).is_ok_and(|path| path == held)).count()
+    };
+    assert_eq!(holders(&running.pid().to_string()), 1, "podling itself has it");
+    let base = podling.base().to_string_lossy().into_owned();
+    let is_shim = |pid: &str| {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.starts_with("podling-shim") && line.contains(&base)
+    };
+    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let shims: Vec<String> = pids.filter(|pid| is_shim(pid)).collect();
+    assert_eq!(shims.len(), 1, "{shims:?}");
+    assert_eq!(holders(&shims[0]), 0, "the shim holds what is not its own");
+    running.signal(Signal::TERM);
+    running.wait();
+}

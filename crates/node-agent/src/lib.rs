@@ -69,7 +69,8 @@ impl NodeAgent {
             Arc::clone(&plane),
         ))];
         if let Some(period) = config.heartbeat_period {
-            tasks.push(tokio::spawn(register::heartbeat(config.client, name, period)));
+            tasks.push(tokio::spawn(register::heartbeat(config.client.clone(), name, period)));
+            tasks.push(tokio::spawn(register::keep_ready(config.client, config.facts)));
         }
         Ok(NodeAgent { plane, tasks, writer })
     }

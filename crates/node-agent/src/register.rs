@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use client::{Client, PatchKind, kinds};
+use client::{Change, Client, PatchKind, Query, kinds};
 use serde_json::{Value, json};
 
 use crate::status::{micros, seconds};
@@ -42,6 +42,10 @@ pub(crate) async fn ensure_node(client: &Client, facts: &NodeFacts) -> Result<()
         }
         Err(error) => return Err(error),
     }
+    write_status(client, facts).await
+}
+
+async fn write_status(client: &Client, facts: &NodeFacts) -> Result<(), client::Error> {
     let patch = json!({"status": status(facts)});
     client.patch(&kinds::NODES, None, &facts.name, Some("status"), (PatchKind::Strategic, &patch)).await?;
     Ok(())
@@ -97,6 +101,32 @@ fn status(facts: &NodeFacts) -> Value {
     status
 }
 
+/// Says again that the node is ready when the control plane has given it up: it was away for a while, and is not now.
+pub(crate) async fn keep_ready(client: Client, facts: NodeFacts) {
+    let own = Query::none().with("fieldSelector", format!("metadata.name={}", facts.name));
+    let mut changes = client.inform(&kinds::NODES, None, own);
+    while let Some(change) = changes.next().await {
+        if let Change::Applied(node) = change
+            && is_given_up(&node)
+            && let Err(error) = write_status(&client, &facts_of_now(&facts)).await
+        {
+            // The next word of the control plane, at the latest that it is back, brings it here again.
+            tracing::warn!(%error, "cannot say that the node is ready again");
+        }
+    }
+}
+
+/// The node is ready since now, and not since its start.
+fn facts_of_now(facts: &NodeFacts) -> NodeFacts {
+    let now = i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
+    NodeFacts { started_wall_nanos: now, ..facts.clone() }
+}
+
+fn is_given_up(node: &Value) -> bool {
+    let conditions = node["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "Unknown")
+}
+
 /// How long a lease holds without being renewed, as the kubelet's.
 const LEASE_SECONDS: u64 = 40;
 /// Where Kubernetes looks for it.
@@ -116,7 +146,8 @@ pub(crate) async fn heartbeat(client: Client, node: String, period: Duration) {
 async fn renew(client: &Client, node: &str) -> Result<(), client::Error> {
     let now = jiff::Timestamp::now().as_nanosecond();
     let now = micros(i64::try_from(now).unwrap_or(i64::MAX));
-    let patch = json!({"spec": {"renewTime": now, "holderIdentity": node}});
+    let spec = json!({"holderIdentity": node, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now});
+    let patch = json!({"spec": spec});
     let namespace = Some(LEASES_NAMESPACE);
     match client.patch(&kinds::LEASES, namespace, node, None, (PatchKind::Merge, &patch)).await {
         Err(error) if error.is_not_found() => {}
@@ -126,7 +157,7 @@ async fn renew(client: &Client, node: &str) -> Result<(), client::Error> {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
         "metadata": {"name": node, "namespace": LEASES_NAMESPACE},
-        "spec": {"holderIdentity": node, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now},
+        "spec": spec,
     });
     client.create(&kinds::LEASES, namespace, &lease).await.map(drop)
 }

@@ -65,6 +65,34 @@ pub(crate) enum Failure {
     /// The objects of the node cannot be opened.
     #[error(transparent)]
     Store(#[from] store::OpenError),
+    /// Somebody has removed what the node lives in.
+    #[error(
+        "{} was removed or moved away while the node used it; its Pods go on: bring the directory back, or a backup with `podling restore`, \
+         and start the node again",
+        data_dir.display()
+    )]
+    DataGone { data_dir: PathBuf },
+    /// Who has the data directory has no objects, or does not listen.
+    #[error(
+        "{} is in use by {}, which takes no restore: stop it first, or use the data directory of a `podling serve`",
+        data_dir.display(),
+        pid.map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"))
+    )]
+    TakesNoRestore {
+        data_dir: PathBuf,
+        pid: Option<u32>,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The node could not restore, and goes on with what it had.
+    #[error("the node could not restore it and serves what it had: {why}")]
+    RestoreRefused { why: String },
+    /// The node ended meanwhile.
+    #[error(
+        "the node in {} ended while it restored; what it printed says why, and a restore can be repeated while it does not run",
+        data_dir.display()
+    )]
+    RestoreUnanswered { data_dir: PathBuf },
     /// Certificates cannot be made or are damaged.
     #[error(transparent)]
     Certificates(#[from] api::auth::certificates::CertificateError),

@@ -3,6 +3,7 @@
 //!
 //! This crate speaks to people and scripts. It knows no logic of Pods: that is `lifecycle` and `engine`.
 
+mod backup;
 mod check;
 mod clock;
 mod console;
@@ -24,6 +25,9 @@ use typed::Command;
 
 fn main() -> ExitCode {
     let clock = clock::Clock::start();
+    // Whatever podling was started with stays its own: a shim outlives it, and would hold a lock or a pipe of somebody else's for
+    // as long as its Pod runs. There is nothing to be done when the kernel refuses.
+    let _ = linux::exec::close_all_on_exec();
     let command = match typed::parse() {
         Ok(command) => command,
         Err(code) => return code,
@@ -33,6 +37,8 @@ fn main() -> ExitCode {
         Command::Run(asked) => run::perform(asked, clock),
         Command::Serve(asked) => serve::perform(asked),
         Command::Join(asked) => serve::join::perform(asked),
+        Command::Backup(asked) => backup::make(&asked),
+        Command::Restore(asked) => backup::restore(&asked),
         Command::Check(asked) => check::perform(&asked),
         Command::Image(asked) => image::perform(asked),
         Command::Restart(asked) => restart::perform(&asked),

@@ -6,11 +6,14 @@
 //! ```
 //!
 //! It ends in the opposite order, on SIGTERM or Ctrl-C, and its Pods go on: the next `podling serve` of the same directories
-//! takes them over, as it does after kill -9.
+//! takes them over, as it does after kill -9. A restore of a backup is that too, within one process ([`Life`] after [`Life`]):
+//! nothing of what was in memory outlives the objects that it was about.
 
+pub(crate) mod control;
 mod in_process;
 pub(crate) mod join;
 mod machine;
+mod presence;
 mod settings;
 
 use std::fs;
@@ -32,8 +35,11 @@ use store::{DataLock, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Mutex, oneshot};
+use tokio::task::JoinHandle;
 
+use self::control::Control;
 use self::in_process::InProcess;
+use self::presence::Presence;
 use self::settings::Settings;
 use crate::exit::Code;
 use crate::failure::{Failure, chain};
@@ -53,74 +59,157 @@ pub(crate) fn perform(asked: typed::Serve) -> Result<Code, Failure> {
 
 async fn serve(settings: Settings) -> Result<Code, Failure> {
     let mut ends = Ends::listen()?;
-    let node_name = settings.node_name.clone().unwrap_or_else(machine::node_name);
-    let lock = DataLock::acquire(&settings.data_dir)?;
-    let id = node_id(&settings.data_dir)?;
-    let address = settings.listen;
-    let listener = TcpListener::bind(address).await.map_err(|source| Failure::Listen { address, source })?;
-    let address = listener.local_addr().map_err(|source| Failure::Listen { address, source })?;
-
-    let names = Names { node: node_name.clone(), server: settings.tls_names.clone() };
-    let certificates = Certificates::ensure(&settings.data_dir.join("pki"), names, jiff::Timestamp::now())?;
-    let kubeconfigs = Kubeconfigs::of(&settings, format!("https://{address}"));
-    kubeconfigs.ensure(&certificates)?;
-    let tls = Arc::new(certificates.server_config()?);
-
-    let store = Store::open(lock, &store::Options::default())?;
-    let api = make_api(&settings, &store)?;
-    api.bootstrap().await?;
-    api.set_node_access(Arc::new(certificates.node_client_config()?));
-    let (stop_server, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(server::serve(Arc::clone(&api), listener, tls, Limits::default(), async {
-        // Dropped or sent, it is the end.
-        let _ = stopped.await;
-    }));
-
-    let authority_pem = certificates.authority_pem().to_owned();
-    let certificates = Arc::new(Mutex::new(certificates));
-    let renewal = tokio::spawn(renew(Arc::clone(&certificates), Arc::clone(&api), kubeconfigs.clone()));
-    let node = match settings.is_node {
-        true => Some(start_node(&settings, &api, id, node_name).await?),
-        false => None,
-    };
-    let controllers = start_controllers(&api, authority_pem, &settings);
-
-    println!(
-        "podling serves on {}; use it with: kubectl --kubeconfig {} get nodes",
-        kubeconfigs.server_url,
-        kubeconfigs.admin.display()
-    );
-    // Without systemd there is nobody to tell.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    ends.come().await;
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-
-    renewal.abort();
-    controllers.close().await;
-    let failures = match node {
-        Some(node) => node.close().await,
-        None => Vec::new(),
-    };
-    let _ = stop_server.send(());
-    if let Err(error) = serving.await {
-        tracing::error!(%error, "the server ended in a panic");
+    let place = Place::take(settings).await?;
+    let mut control = Control::listen(&place.lock)?;
+    let mut tried = None;
+    loop {
+        let life = Life::begin(&place).await?;
+        match tried.take() {
+            Some(tried) => control::Tried::tell(tried).await,
+            None => place.announce(),
+        }
+        let presence = Presence::watch(&place.settings.data_dir)?;
+        let end = tokio::select! {
+            () = ends.come() => End::Told,
+            request = control.restore() => End::Restore(request),
+            failure = presence.lost() => End::Failed(failure),
+        };
+        if !matches!(end, End::Restore(_)) {
+            // Without systemd there is nobody to tell.
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        }
+        life.end().await;
+        match end {
+            End::Told => return Ok(Code::SUCCESS),
+            End::Restore(request) => tried = Some(request.perform(&place.lock).await),
+            End::Failed(failure) => return Err(failure),
+        }
     }
-    let closed = store.close().await;
-    for failure in failures.into_iter().chain(closed.err().map(|error| chain(&error))) {
-        eprintln!("podling: {failure}");
+}
+
+/// Why a life ends.
+enum End {
+    /// By SIGTERM or Ctrl-C.
+    Told,
+    /// For another one, with other objects.
+    Restore(control::RestoreRequest),
+    /// It cannot go on.
+    Failed(Failure),
+}
+
+/// What a node has from its start to its end, also while its objects are exchanged: clients that call meanwhile wait.
+struct Place {
+    settings: Settings,
+    lock: DataLock,
+    id: String,
+    node_name: String,
+    listener: std::net::TcpListener,
+    certificates: Arc<Mutex<Certificates>>,
+    kubeconfigs: Kubeconfigs,
+}
+
+impl Place {
+    async fn take(settings: Settings) -> Result<Place, Failure> {
+        let node_name = settings.node_name.clone().unwrap_or_else(machine::node_name);
+        let lock = DataLock::acquire(&settings.data_dir)?;
+        let id = node_id(&settings.data_dir)?;
+        let address = settings.listen;
+        let failed = |source| Failure::Listen { address, source };
+        let listener = TcpListener::bind(address).await.and_then(TcpListener::into_std).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let names = Names { node: node_name.clone(), server: settings.tls_names.clone() };
+        let certificates =
+            Certificates::ensure(&settings.data_dir.join("pki"), names, jiff::Timestamp::now())?;
+        let kubeconfigs = Kubeconfigs::of(&settings, format!("https://{address}"));
+        kubeconfigs.ensure(&certificates)?;
+        let certificates = Arc::new(Mutex::new(certificates));
+        Ok(Place { settings, lock, id, node_name, listener, certificates, kubeconfigs })
     }
-    Ok(Code::SUCCESS)
+
+    fn announce(&self) {
+        println!(
+            "podling serves on {}; use it with: kubectl --kubeconfig {} get nodes",
+            self.kubeconfigs.server_url,
+            self.kubeconfigs.admin.display()
+        );
+        // Without systemd there is nobody to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }
+}
+
+/// Everything that lives with the store: it ends when other objects take the place of these.
+struct Life {
+    store: Store,
+    stop_server: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+    renewal: JoinHandle<()>,
+    node: Option<Running>,
+    controllers: Controllers,
+}
+
+impl Life {
+    async fn begin(place: &Place) -> Result<Life, Failure> {
+        let settings = &place.settings;
+        let store = Store::open(place.lock.clone(), &store::Options::default())?;
+        let api = make_api(settings, &store)?;
+        api.bootstrap().await?;
+        let (tls, authority_pem) = {
+            let certificates = place.certificates.lock().await;
+            api.set_node_access(Arc::new(certificates.node_client_config()?));
+            (Arc::new(certificates.server_config()?), certificates.authority_pem().to_owned())
+        };
+        let failed = |source| Failure::Listen { address: settings.listen, source };
+        let listener = place.listener.try_clone().and_then(TcpListener::from_std).map_err(failed)?;
+        let (stop_server, stopped) = oneshot::channel::<()>();
+        let usual = Limits::default();
+        let limits = Limits {
+            handshake_timeout: settings.client_timeout.unwrap_or(usual.handshake_timeout),
+            header_timeout: settings.client_timeout.unwrap_or(usual.header_timeout),
+            ..usual
+        };
+        let serving = tokio::spawn(server::serve(Arc::clone(&api), listener, tls, limits, async {
+            // Dropped or sent, it is the end.
+            let _ = stopped.await;
+        }));
+        let kubeconfigs = place.kubeconfigs.clone();
+        let renewal = tokio::spawn(renew(Arc::clone(&place.certificates), Arc::clone(&api), kubeconfigs));
+        let node = match settings.is_node {
+            true => Some(start_node(settings, &api, place.id.clone(), place.node_name.clone()).await?),
+            false => None,
+        };
+        let controllers = start_controllers(&api, authority_pem, settings);
+        Ok(Life { store, stop_server, serving, renewal, node, controllers })
+    }
+
+    async fn end(self) {
+        self.renewal.abort();
+        self.controllers.close().await;
+        let failures = match self.node {
+            Some(node) => node.close().await,
+            None => Vec::new(),
+        };
+        let _ = self.stop_server.send(());
+        if let Err(error) = self.serving.await {
+            tracing::error!(%error, "the server ended in a panic");
+        }
+        let closed = self.store.close().await;
+        for failure in failures.into_iter().chain(closed.err().map(|error| chain(&error))) {
+            eprintln!("podling: {failure}");
+        }
+    }
 }
 
 /// The API over what is stored.
 fn make_api(settings: &Settings, store: &Store) -> Result<Arc<Api>, Failure> {
+    let usual = Options::default();
     let options = Options {
+        body_timeout: settings.client_timeout.unwrap_or(usual.body_timeout),
         service_cidr: ServiceCidr {
             network: settings.service_cidr.network(),
             prefix: settings.service_cidr.prefix_len(),
         },
         event_ttl: settings.event_ttl,
-        ..Options::default()
+        ..usual
     };
     let keys = Keys::ensure(&settings.data_dir.join("pki").join("tokens"))?;
     Ok(Api::new(store.clone(), Tokens::new(keys, tokens::ISSUER, tokens::MAX_LIFE), options))

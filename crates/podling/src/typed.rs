@@ -37,6 +37,10 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Be a node of a control plane elsewhere, which has given this machine a kubeconfig
     Join(Join),
+    /// Write the objects of a node into a file, while it serves or not
+    Backup(Backup),
+    /// Bring the objects of a backup back, into a node that serves or one that does not run
+    Restore(Restore),
     /// Say what of a manifest can never work or rarely ends well, before anything starts
     Check(Check),
     /// Load, pull, list, remove and save images
@@ -140,6 +144,9 @@ pub(crate) struct Serve {
     /// The longest delay between restarts of a container that fails, 1s to 5m [default: 5m]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) max_restart_delay: Option<Duration>,
+    /// How long a client may take for its handshake, for the headers of a request, and for a body
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, hide = true)]
+    pub(crate) client_timeout: Option<Duration>,
     /// Only serve the API, and leave Pods to a machine that joins with DATA_DIR/node-kubeconfig
     #[arg(long)]
     pub(crate) no_node: bool,
@@ -173,6 +180,45 @@ pub(crate) struct Join {
     #[command(flatten)]
     pub(crate) directories: Directories,
 }
+
+/// `podling backup`.
+#[derive(Debug, Args)]
+#[command(after_help = BACKUP_HELP)]
+pub(crate) struct Backup {
+    /// Where to write it
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The data directory of the node
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/podling")]
+    pub(crate) data_dir: PathBuf,
+    /// Replace FILE, in one step, when it is there
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+}
+
+/// What is in a backup, for `--help`.
+const BACKUP_HELP: &str = "\
+A backup holds every object of the API at one moment, Secrets in clear text too, so only its owner may read it. It appears
+under its name when it is whole and checked. It does not hold what Pods have written into volumes, nor the keys and
+certificates in DIR/pki.";
+
+/// `podling restore`.
+#[derive(Debug, Args)]
+#[command(after_help = RESTORE_HELP)]
+pub(crate) struct Restore {
+    /// What `podling backup` has written
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The data directory of the node; made when it is not there
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/podling")]
+    pub(crate) data_dir: PathBuf,
+}
+
+/// What a restore does, for `--help`.
+const RESTORE_HELP: &str = "\
+Every object becomes what it was. A node that serves goes on serving: its clients' watches end and they list anew, Pods that
+the backup has go on or begin, others are stopped. What was there before is kept beside it, in DIR/store.replaced-N. A
+file that is not a whole backup is refused, and nothing is changed.";
 
 /// `KEY=VALUE`.
 fn label(text: &str) -> Result<(String, String), String> {

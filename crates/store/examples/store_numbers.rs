@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use store::{DataLock, Durability, ListRequest, Options, Store};
+use store::{DataLock, Durability, Existing, ListRequest, Options, Store, backup};
 
 const VALUE_BYTES: usize = 4096;
 
@@ -118,7 +118,7 @@ async fn main() {
     }
     told("list of 5,000", (0..100).map(|_| list(&store)).collect());
     let began = Instant::now();
-    let verified = store.backup(directory.path().join("backup")).await.unwrap();
+    let verified = backup(directory.path(), &directory.path().join("backup"), Existing::Refuse).unwrap();
     took(&format!("backup of {} objects, checked", verified.objects), began);
     store.close().await.unwrap();
     let began = Instant::now();

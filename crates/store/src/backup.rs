@@ -1,25 +1,27 @@
 //! Copies of a store: made while it is in use, checked, and brought back.
 //!
-//! A backup is one file, an SQLite database without a log. It appears under its name only when it is whole, checked and on the
-//! medium. A restore exchanges the directory of the store as a whole, in one step; what was there before is kept beside it.
+//! A backup is one file, an SQLite database without a log. It is made beside the node that has the store, by another process, so it
+//! can be made of a node that hangs. It appears under its name only when it is whole, checked and on the medium. A restore exchanges the directory of the store as a whole, in one step; what was there before is kept beside it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use crate::database::{self, FILE, sync_directory, write_reserved};
 use crate::error::OpenError;
-use crate::lock::DataLock;
+use crate::lock::{DataLock, STORE};
 use crate::object::Revision;
-use crate::store::Store;
 
 /// How far a restore goes ahead when it cannot be known which revisions were given after the backup. etcd advises the same.
 const LEAP_REVISIONS: u64 = 1_000_000_000;
+/// What every SQLite database begins with. <https://www.sqlite.org/fileformat.html#magic_header_string>
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// What a backup holds, after all of it was read and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,41 +32,32 @@ pub struct Verified {
     pub revision: Revision,
 }
 
-impl Store {
-    /// Copies the store into a file, while it is used: everything that was acknowledged before is in it, and no transaction
-    /// in part. A file of that name is replaced. Writers do not wait for it.
-    ///
-    /// # Errors
-    /// When the file could not be written, or is not what it should be; nothing is under the name then, or what was there before.
-    pub async fn backup(&self, path: PathBuf) -> Result<Verified, OpenError> {
-        let source = self.file().clone();
-        let failed = |source| OpenError::Io { attempt: "writing", path: path.clone(), source };
-        tokio::task::spawn_blocking({
-            let path = path.clone();
-            move || copy(&source, &path)
-        })
-        .await
-        .map_err(|panic| failed(io::Error::other(panic)))?
-    }
+/// What becomes of a file that has the name of a backup already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays, and there is no backup.
+    Refuse,
+    /// The backup takes its place, in one step.
+    Replace,
 }
 
-/// Reads all of a backup.
+/// Copies the store of a data directory into a file, whether a node uses it or not: everything that was acknowledged before is in
+/// it, and no transaction in part. Writers do not wait for it.
 ///
 /// # Errors
-/// [`OpenError::Damaged`] says what is not as it was written.
-pub fn verify(path: &Path) -> Result<Verified, OpenError> {
-    let contents = database::inspect(path)?;
-    Ok(Verified { objects: contents.objects.len(), revision: contents.reserved })
-}
-
-fn copy(source: &Path, path: &Path) -> Result<Verified, OpenError> {
+/// When the file could not be written, or is not what it should be; nothing is under the name then, or what was there before.
+pub fn backup(directory: &Path, path: &Path, existing: Existing) -> Result<Verified, OpenError> {
+    let source = directory.join(STORE).join(FILE);
+    if !source.exists() {
+        return Err(OpenError::NoStore { directory: directory.to_owned() });
+    }
+    if existing == Existing::Refuse && path.symlink_metadata().is_ok() {
+        return Err(OpenError::Exists { path: path.to_owned() });
+    }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let part = path.with_file_name(format!("{name}.part"));
-    let result = copy_to(source, &part).and_then(|()| verify(&part)).and_then(|verified| {
-        fs::rename(&part, path).map_err(io_error("renaming", &part))?;
-        // A bare name has an empty parent.
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        sync_directory(parent.unwrap_or(Path::new(".")))?;
+    let result = copy_to(&source, &part).and_then(|()| verify(&part)).and_then(|verified| {
+        appear(&part, path, existing)?;
         Ok(verified)
     });
     if result.is_err() {
@@ -74,10 +67,52 @@ fn copy(source: &Path, path: &Path) -> Result<Verified, OpenError> {
     result
 }
 
+/// Gives a file that is whole its name.
+fn appear(part: &Path, path: &Path, existing: Existing) -> Result<(), OpenError> {
+    let flags = match existing {
+        Existing::Refuse => RenameFlags::NOREPLACE,
+        Existing::Replace => RenameFlags::empty(),
+    };
+    renameat_with(CWD, part, CWD, path, flags).map_err(|error| match error {
+        Errno::EXIST => OpenError::Exists { path: path.to_owned() },
+        other => io_error("making", path)(other.into()),
+    })?;
+    // A bare name has an empty parent.
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    sync_directory(parent.unwrap_or(Path::new(".")))
+}
+
+/// Reads all of a backup.
+///
+/// # Errors
+/// [`OpenError::DamagedBackup`] says what is not as it was written, [`OpenError::Foreign`] that it is no backup at all.
+pub fn verify(path: &Path) -> Result<Verified, OpenError> {
+    let mut head = [0; MAGIC.len()];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    match read {
+        Ok(()) if head == *MAGIC => {}
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+            return Err(io_error("reading", path)(error));
+        }
+        _ => return Err(OpenError::Foreign { file: path.to_owned() }),
+    }
+    let contents = database::inspect(path).map_err(|error| match error {
+        OpenError::Damaged { file, damage } => OpenError::DamagedBackup { file, damage },
+        other => other,
+    })?;
+    Ok(Verified { objects: contents.objects.len(), revision: contents.reserved })
+}
+
 fn copy_to(source: &Path, part: &Path) -> Result<(), OpenError> {
     let at = |attempt, file: &Path| {
         let file = file.to_owned();
         move |source| OpenError::Database { attempt, file, source }
+    };
+    let written = |attempt| {
+        move |error: rusqlite::Error| match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => OpenError::NoSpace { path: part.to_owned() },
+            _ => at(attempt, part)(error),
+        }
     };
     remove(part)?;
     let mut options = OpenOptions::new();
@@ -90,7 +125,7 @@ fn copy_to(source: &Path, part: &Path) -> Result<(), OpenError> {
     to.execute_batch("PRAGMA synchronous = OFF").map_err(at("setting up", part))?;
     // One step is one read transaction of the source, so the copy is of one moment. In WAL mode nobody waits for a reader.
     let step = Backup::new(&from, &mut to).and_then(|backup| backup.step(-1));
-    match step.map_err(at("copying", source))? {
+    match step.map_err(written("writing"))? {
         StepResult::Done => {}
         other => {
             let source_error = io::Error::other(format!("the database is {other:?}"));
@@ -98,14 +133,14 @@ fn copy_to(source: &Path, part: &Path) -> Result<(), OpenError> {
         }
     }
     // The copy says that it has a log, like its source; a backup is one file.
-    to.execute_batch("PRAGMA journal_mode = DELETE").map_err(at("finishing", part))?;
-    to.close().map_err(|(_, error)| at("closing", part)(error))?;
+    to.execute_batch("PRAGMA journal_mode = DELETE").map_err(written("finishing"))?;
+    to.close().map_err(|(_, error)| written("closing")(error))?;
     File::open(part).and_then(|file| file.sync_all()).map_err(io_error("syncing", part))
 }
 
-/// Puts a backup in the place of the store in the locked directory, whatever state that one is in. Revisions go on after every
-/// one that can have been given, so that no client takes an old object for the one it knows. Tells where the store that was
-/// replaced is kept, when there was one.
+/// Puts a backup in the place of the store in the locked directory, whatever state that one is in; no store may be open there.
+/// Revisions go on after every one that can have been given, so that no client takes an old object for the one it knows, and every
+/// watcher has to list anew, also one that had seen everything. Tells where the store that was replaced is kept, when there was one.
 ///
 /// # Errors
 /// The store is as it was before, unless everything was done.
@@ -122,8 +157,8 @@ pub fn restore(lock: &DataLock, backup: &Path) -> Result<(Verified, Option<PathB
     copy_to(backup, &fresh.join(FILE))?;
     let leap = verified.revision.plus(LEAP_REVISIONS);
     // The store that is replaced tells how far it went, as long as that one row of it can be read.
-    let revision =
-        database::reserved_in(&store.join(FILE)).map_or(leap, |replaced| replaced.max(verified.revision));
+    let revision = database::reserved_in(&store.join(FILE))
+        .map_or(leap, |replaced| replaced.max(verified.revision).plus(1));
     set_reserved(&fresh.join(FILE), revision)?;
     sync_directory(&fresh)?;
     let replaced = exchange(lock.directory(), &fresh, &store)?;

@@ -186,6 +186,14 @@ pub enum OpenError {
         /// What is damaged.
         damage: String,
     },
+    /// What is in a backup is not what was written.
+    #[error("the backup {} is damaged: {damage}; nothing was changed; take another one", file.display())]
+    DamagedBackup {
+        /// The backup.
+        file: PathBuf,
+        /// What is damaged.
+        damage: String,
+    },
     /// A newer podling has written it.
     #[error(
         "{} has version {found} and this podling knows versions up to {known}: use the podling that wrote it",
@@ -199,11 +207,29 @@ pub enum OpenError {
         /// The newest version known.
         known: i64,
     },
-    /// A database, but not one of ours.
-    #[error("{} is not a store of podling", file.display())]
+    /// A file, but not one of ours.
+    #[error("{} is neither a store of podling nor a backup of one", file.display())]
     Foreign {
         /// The file.
         file: PathBuf,
+    },
+    /// There is nothing to copy.
+    #[error("there is no store in {}: no `podling serve` has had it as its data directory", directory.display())]
+    NoStore {
+        /// The data directory.
+        directory: PathBuf,
+    },
+    /// A backup would take the place of a file that is there.
+    #[error("{} exists; give the backup another name, or say --overwrite", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file system has no room for a copy.
+    #[error("writing {} failed: no space is left; make room, or choose another place", path.display())]
+    NoSpace {
+        /// The copy.
+        path: PathBuf,
     },
 }
 

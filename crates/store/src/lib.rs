@@ -51,7 +51,7 @@ mod syncer;
 mod watch;
 mod writer;
 
-pub use backup::{Verified, restore, verify};
+pub use backup::{Existing, Verified, backup, restore, verify};
 pub use error::{Error, ListError, OpenError, WatchError};
 pub use lock::DataLock;
 pub use memory::{List, ListRequest};

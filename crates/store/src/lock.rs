@@ -5,14 +5,18 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::OpenError;
 
-/// Held as long as it lives.
-#[derive(Debug)]
+/// The store's directory in a data directory.
+pub(crate) const STORE: &str = "store";
+
+/// Held as long as it, or a clone of it, lives: whoever exchanges the store keeps the directory while no store is open.
+#[derive(Debug, Clone)]
 pub struct DataLock {
     directory: PathBuf,
-    _file: File,
+    _file: Arc<File>,
 }
 
 impl DataLock {
@@ -44,7 +48,7 @@ impl DataLock {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()));
         written.map_err(io("writing", &path))?;
-        Ok(Self { directory: directory.to_owned(), _file: file })
+        Ok(Self { directory: directory.to_owned(), _file: Arc::new(file) })
     }
 
     /// The directory that is locked.
@@ -54,7 +58,7 @@ impl DataLock {
 
     /// Where the store is, a directory of its own, so that a restore can exchange it as a whole.
     pub(crate) fn store(&self) -> PathBuf {
-        self.directory.join("store")
+        self.directory.join(STORE)
     }
 }
 

@@ -1,12 +1,11 @@
 //! The door: everything a caller does with an open store.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::database::{Database, FILE};
+use crate::database::Database;
 use crate::error::{Error, ListError, OpenError, WatchError};
 use crate::history::History;
 use crate::lock::DataLock;
@@ -77,7 +76,6 @@ pub struct Statistics {
 pub struct Store {
     shared: Arc<Shared>,
     requests: mpsc::Sender<Request>,
-    file: Arc<PathBuf>,
     value_limit_bytes: usize,
 }
 
@@ -118,8 +116,7 @@ impl Store {
             .name("store-writer".to_owned())
             .spawn(move || runtime.block_on(writer.run()))
             .map_err(thread)?;
-        let file = Arc::new(directory.join(FILE));
-        Ok(Self { shared, requests: sender, file, value_limit_bytes: options.value_limit_bytes })
+        Ok(Self { shared, requests: sender, value_limit_bytes: options.value_limit_bytes })
     }
 
     /// The object of that key.
@@ -248,10 +245,6 @@ impl Store {
         let (answer, result) = oneshot::channel();
         self.requests.send(Request::Close { answer }).await.map_err(|_| Error::Closed)?;
         result.await.map_err(|_| Error::Closed)?
-    }
-
-    pub(crate) fn file(&self) -> &PathBuf {
-        &self.file
     }
 
     async fn one(&self, operation: Operation, durability: Durability) -> Result<Arc<Object>, Error> {

@@ -5,7 +5,9 @@
 use std::fs;
 use std::path::Path;
 
-use store::{DataLock, Durability, OpenError, Options, Revision, Store, restore, verify};
+use store::{
+    DataLock, Durability, Existing, OpenError, Options, Revision, Store, WatchError, restore, verify,
+};
 
 use Durability::{Durable, Relaxed};
 
@@ -15,6 +17,11 @@ fn try_open(directory: &Path) -> Result<Store, OpenError> {
 
 fn open(directory: &Path) -> Store {
     try_open(directory).unwrap()
+}
+
+/// Copies the store of a directory, from a thread of its own as another process would.
+fn backup(directory: &Path, path: &Path) -> Result<store::Verified, OpenError> {
+    store::backup(directory, path, Existing::Replace)
 }
 
 const MARK: &[u8] = b"a value that can be found in the file";
@@ -122,7 +129,7 @@ async fn the_files_are_their_owners_alone() {
     let mode = |path: &str| data.join(path).metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!([mode(""), mode("store")], [0o700; 2]);
     assert_eq!([mode("lock"), mode("store/objects.db"), mode("store/objects.db-wal")], [0o600; 3]);
-    store.backup(data.join("backup")).await.unwrap();
+    backup(&data, &data.join("backup")).unwrap();
     assert_eq!(mode("backup"), 0o600);
 }
 
@@ -159,7 +166,9 @@ async fn a_backup_of_a_live_store_has_all_that_was_acknowledged_before_it() {
         }
     });
     let path = directory.path().join("backup.db");
-    let verified = store.backup(path.clone()).await.unwrap();
+    let copying = (directory.path().join("data"), path.clone());
+    let verified =
+        tokio::task::spawn_blocking(move || backup(&copying.0, &copying.1)).await.unwrap().unwrap();
     writing.await.unwrap();
     assert!(verified.objects >= 200 && (verified.objects - 200).is_multiple_of(2), "{verified:?}");
     assert_eq!(verify(&path).unwrap(), verified);
@@ -168,38 +177,50 @@ async fn a_backup_of_a_live_store_has_all_that_was_acknowledged_before_it() {
         fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "{names:?}");
     // A later backup takes the place of the one before.
-    assert_eq!(store.backup(path.clone()).await.unwrap().objects, 600);
+    assert_eq!(backup(&directory.path().join("data"), &path).unwrap().objects, 600);
     assert_eq!(verify(&path).unwrap().objects, 600);
 }
 
 #[tokio::test]
 async fn a_backup_that_cannot_be_written_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory.path().join("data"));
-    let error = store.backup(directory.path().join("no/such/backup")).await.unwrap_err();
+    let data = directory.path().join("data");
+    let error = backup(&data, &directory.path().join("early")).unwrap_err();
+    assert!(matches!(error, OpenError::NoStore { .. }), "{error:?}");
+    let _store = open(&data);
+    let error = backup(&data, &directory.path().join("no/such/backup")).unwrap_err();
     assert!(matches!(error, OpenError::Io { .. }), "{error:?}");
     assert!(!directory.path().join("no").exists());
+    let taken = directory.path().join("taken");
+    fs::write(&taken, "something else").unwrap();
+    let error = store::backup(&data, &taken, Existing::Refuse).unwrap_err();
+    assert!(matches!(error, OpenError::Exists { .. }), "{error:?}");
+    assert_eq!(fs::read(&taken).unwrap(), b"something else");
+    assert!(!directory.path().join("taken.part").exists());
 }
 
 #[tokio::test]
 async fn a_restore_brings_the_objects_back_and_no_revision_twice() {
     let directory = tempfile::tempdir().unwrap();
-    let (data, backup) = (directory.path().join("data"), directory.path().join("backup"));
+    let (data, path) = (directory.path().join("data"), directory.path().join("backup"));
     let store = open(&data);
     let kept = store.create("kept", *b"1", Durable).await.unwrap();
-    store.backup(backup.clone()).await.unwrap();
+    backup(&data, &path).unwrap();
     let later = store.create("later", *b"", Durable).await.unwrap();
     store.close().await.unwrap();
 
     let lock = DataLock::acquire(&data).unwrap();
-    let (verified, replaced) = restore(&lock, &backup).unwrap();
+    let (verified, replaced) = restore(&lock, &path).unwrap();
     assert_eq!(verified.objects, 1);
     assert_eq!(replaced.unwrap(), data.join("store.replaced-1"));
     drop(lock);
     let store = open(&data);
     assert_eq!(store.get("kept").unwrap(), kept);
     assert_eq!(store.get("later"), None);
-    assert!(store.current_revision() >= later.revision);
+    assert!(store.current_revision() > later.revision);
+    // Also a watcher that had seen everything has to list anew.
+    let error = store.watch("", Some(later.revision)).unwrap_err();
+    assert!(matches!(error, WatchError::Compacted { .. }), "{error:?}");
     assert!(store.create("new", *b"", Durable).await.unwrap().revision > later.revision);
     store.close().await.unwrap();
     // What was replaced is still a store.
@@ -209,16 +230,16 @@ async fn a_restore_brings_the_objects_back_and_no_revision_twice() {
 #[tokio::test]
 async fn a_damaged_store_is_restored_far_ahead() {
     let directory = tempfile::tempdir().unwrap();
-    let (data, backup) = (directory.path().join("data"), directory.path().join("backup"));
+    let (data, path) = (directory.path().join("data"), directory.path().join("backup"));
     let store = open(&data);
     let kept = store.create("kept", *b"1", Durable).await.unwrap();
-    store.backup(backup.clone()).await.unwrap();
+    backup(&data, &path).unwrap();
     store.close().await.unwrap();
     fs::write(data.join("store/objects.db"), b"x".repeat(10_000)).unwrap();
     try_open(&data).unwrap_err();
     for kept_as in ["store.replaced-1", "store.replaced-2"] {
         let lock = DataLock::acquire(&data).unwrap();
-        let (_, replaced) = restore(&lock, &backup).unwrap();
+        let (_, replaced) = restore(&lock, &path).unwrap();
         assert_eq!(replaced.unwrap(), data.join(kept_as));
     }
     let store = open(&data);
@@ -229,19 +250,29 @@ async fn a_damaged_store_is_restored_far_ahead() {
 #[tokio::test]
 async fn a_damaged_backup_is_not_restored() {
     let directory = tempfile::tempdir().unwrap();
-    let (data, backup) = (directory.path().join("data"), directory.path().join("backup"));
+    let (data, path) = (directory.path().join("data"), directory.path().join("backup"));
     let store = open(&data);
     store.create("a", MARK.to_vec(), Durable).await.unwrap();
-    store.backup(backup.clone()).await.unwrap();
+    backup(&data, &path).unwrap();
     store.create("b", *b"", Durable).await.unwrap();
     store.close().await.unwrap();
-    let mut bytes = fs::read(&backup).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
     let at = bytes.windows(MARK.len()).position(|window| window == MARK).unwrap();
     bytes[at] ^= 1;
-    fs::write(&backup, bytes).unwrap();
+    fs::write(&path, &bytes).unwrap();
+    let half = &bytes[..bytes.len() / 2];
     let lock = DataLock::acquire(&data).unwrap();
-    assert!(matches!(restore(&lock, &backup), Err(OpenError::Damaged { file, .. }) if file == backup));
+    assert!(matches!(restore(&lock, &path), Err(OpenError::DamagedBackup { file, .. }) if file == path));
     assert!(matches!(restore(&lock, &data.join("none")), Err(OpenError::Io { .. })));
+    for (name, bytes) in [("empty", &b""[..]), ("text", b"This is no database at all."), ("half", half)] {
+        fs::write(data.join(name), bytes).unwrap();
+        let error = restore(&lock, &data.join(name)).unwrap_err();
+        let is_told = match name {
+            "half" => matches!(error, OpenError::DamagedBackup { .. }),
+            _ => matches!(error, OpenError::Foreign { .. }),
+        };
+        assert!(is_told, "{name}: {error:?}");
+    }
     drop(lock);
     assert!(open(&data).get("b").is_some());
 }

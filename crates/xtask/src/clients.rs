@@ -1,8 +1,8 @@
-//! `cargo xtask clients`: Kubernetes' client libraries for Python and JavaScript, for the end-to-end tests that use them as
+//! `cargo xtask clients`: Kubernetes' client libraries for Python, JavaScript and Rust, for the end-to-end tests that use them as
 //! a user's program does.
 //!
 //! What is installed is pinned to the last package, in the files beside the tests; it is installed into the target directory
-//! and once, until those files change.
+//! and once, until those files change. For Rust that is a program, which cargo builds with a lock file of its own.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,15 +11,26 @@ use std::process::Command;
 
 use crate::command;
 use crate::failure::{Attempt, Result};
-use crate::{setup, workspace};
+use crate::{setup, test, workspace};
 
-/// Makes `target/clients/python` and `target/clients/js`, where they are not there or not of these versions.
+/// Makes `target/clients/python`, `js` and `rust`, where they are not there or not of these versions.
 pub(crate) fn run() -> Result {
     let pins = workspace::root().join("crates/e2e/tests/clients");
     let out = workspace::target().join("clients");
     fs::create_dir_all(&out).attempt(format!("creating {}", out.display()))?;
     ensure(&out.join("python"), &[pins.join("requirements.txt")], install_python)?;
-    ensure(&out.join("js"), &[pins.join("package.json"), pins.join("package-lock.json")], install_js)
+    ensure(&out.join("js"), &[pins.join("package.json"), pins.join("package-lock.json")], install_js)?;
+    build_rust(&pins.join("rust"), &out.join("rust"))
+}
+
+/// Cargo knows itself what is up to date.
+fn build_rust(program: &Path, out: &Path) -> Result {
+    let manifest = program.join("Cargo.toml");
+    let mut build = test::cargo(["build", "--quiet", "--locked"]);
+    build.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(out);
+    command::run(&mut build)?;
+    println!("{}", out.display());
+    Ok(())
 }
 
 /// Installs, unless what these files say is installed already. The files are copied last: their copies are the proof.

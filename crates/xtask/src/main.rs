@@ -7,6 +7,7 @@ mod clients;
 mod command;
 mod deny;
 mod failure;
+mod fuzz;
 mod images;
 mod kubectl;
 mod schema;
@@ -44,8 +45,10 @@ enum Task {
     Images(images::Arguments),
     /// Unpack Debian's kubectl, for the end-to-end tests.
     Kubectl,
-    /// Install Kubernetes' client libraries for Python and JavaScript, for the end-to-end tests.
+    /// Install Kubernetes' client libraries for Python, JavaScript and Rust, for the end-to-end tests.
     Clients,
+    /// Run the fuzz targets, each for some time.
+    Fuzz(fuzz::Arguments),
     /// Write the table of manifest fields, crates/model/src/fields.rs.
     Schema {
         /// Only say whether it is current.
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Task::Images(arguments) => images::run(&arguments),
         Task::Kubectl => kubectl::run(),
         Task::Clients => clients::run(),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Schema { check } => {
             let mode = if check { schema::Mode::Check } else { schema::Mode::Write };
             schema::run(&workspace::root(), mode).map_err(failure::Failure::new)

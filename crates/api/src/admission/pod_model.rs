@@ -191,6 +191,16 @@ mod tests {
     }
 
     #[test]
+    fn what_the_scheduler_honours_is_no_warning() {
+        let mut pod = pod(json!([]));
+        pod["spec"]["nodeSelector"] = json!({"site": "north"});
+        pod["spec"]["tolerations"] = json!([{"key": "a", "operator": "Exists"}]);
+        let terms = json!([{"matchExpressions": [{"key": "a", "operator": "Exists"}]}]);
+        pod["spec"]["affinity"] = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}});
+        assert_eq!(warnings(&pod), Vec::<String>::new());
+    }
+
+    #[test]
     fn faults_keep_their_path() {
         let causes = read(&pod(json!([{"name": "D", "image": "b:1"}]))).err().expect("invalid");
         assert_eq!(causes[0].field, "spec.ephemeralContainers[0].name");

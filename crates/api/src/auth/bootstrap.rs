@@ -189,6 +189,8 @@ const CONTROLLERS: &[Row] = &[
     (&["update"], "", &["namespaces/finalize", "namespaces/status"]),
     (&["create"], AUTHENTICATION, &["tokenreviews"]),
     (&["create"], AUTHORIZATION, &["subjectaccessreviews"]),
+    // Aggregated roles are shown with rules that no controller has itself.
+    (&["escalate"], RBAC, &["clusterroles"]),
 ];
 
 const SCHEDULING: &[Row] = &[
@@ -253,8 +255,8 @@ pub fn cluster_roles() -> Vec<Value> {
 
 /// The ClusterRoleBindings, in the order of their names.
 ///
-/// Kubernetes binds `system:node` to nobody, because its node authorizer knows which Secrets a node's Pods use. podling has no such
-/// authorizer; its one node is the machine that has the store, so the group is bound.
+/// Kubernetes binds `system:node` to nobody, because its node authorizer grants by itself. Here the group is bound, and
+/// `auth::node` narrows what a node elsewhere may do to itself and its Pods.
 pub fn cluster_role_bindings() -> Vec<Value> {
     vec![
         binding("cluster-admin", "Group", "system:masters"),

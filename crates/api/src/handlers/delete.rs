@@ -20,7 +20,7 @@ use crate::storage;
 
 /// Ends the object that the path names.
 pub(crate) async fn one(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Response, Failure> {
-    let options = options(call, request).await?;
+    let options = options(api, call, request).await?;
     let deleted = delete::delete(api, call, call.namespace(), call.name(), &options).await?;
     match deleted {
         Deleted::Begun(object) => shape::one(call, StatusCode::OK, object),
@@ -42,7 +42,7 @@ pub(crate) async fn collection(
     call: &Call,
     request: Request<Body>,
 ) -> Result<Response, Failure> {
-    let options = options(call, request).await?;
+    let options = options(api, call, request).await?;
     let selection = Selection::of(call)?;
     let mut items = Vec::new();
     for row in api.rows(&call.kind.prefix(call.namespace())) {
@@ -70,8 +70,8 @@ pub(crate) async fn collection(
 }
 
 /// Reads `DeleteOptions` of the body, or of the query when there is no body.
-async fn options(call: &Call, request: Request<Body>) -> Result<DeleteOptions, Failure> {
-    let bytes = body::read(request.into_body()).await?;
+async fn options(api: &Api, call: &Call, request: Request<Body>) -> Result<DeleteOptions, Failure> {
+    let bytes = body::read(request.into_body(), api.options.body_timeout).await?;
     let given = if bytes.is_empty() { from_query(call) } else { decode::delete_options(call, &bytes)? };
     let mut options = parse(&given)?;
     options.is_dry_run |= call.is_dry_run()?;

@@ -21,7 +21,7 @@ use crate::respond::{self, Body, Failure, Response};
 
 /// Evicts a Pod, if its budgets allow it.
 pub(super) async fn evict(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Response, Failure> {
-    let bytes = body::read(request.into_body()).await?;
+    let bytes = body::read(request.into_body(), api.options.body_timeout).await?;
     let eviction = decode::object(call, &bytes)?;
     let pod = api.named(call)?.object;
     let is_over = matches!(text(&pod, "/status/phase"), Some("Failed" | "Pending" | "Succeeded"));
@@ -113,7 +113,7 @@ fn wanted(budget: &Value, all: i64) -> i64 {
 
 /// Binds the Pod that the path names.
 pub(super) async fn bind(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Response, Failure> {
-    let bytes = body::read(request.into_body()).await?;
+    let bytes = body::read(request.into_body(), api.options.body_timeout).await?;
     let binding = decode::object(call, &bytes)?;
     bound(api, call, &binding).await
 }
@@ -124,7 +124,7 @@ pub(super) async fn bind_named(
     call: &Call,
     request: Request<Body>,
 ) -> Result<Response, Failure> {
-    let bytes = body::read(request.into_body()).await?;
+    let bytes = body::read(request.into_body(), api.options.body_timeout).await?;
     let binding = decode::object(call, &bytes)?;
     let about_pod = call.about("pods", metadata::name(&binding), "binding")?;
     bound(api, &about_pod, &binding).await

@@ -22,7 +22,7 @@ use crate::user::User;
 
 /// Answers a question.
 pub(super) async fn answer(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Response, Failure> {
-    let bytes = body::read(request.into_body()).await?;
+    let bytes = body::read(request.into_body(), api.options.body_timeout).await?;
     let mut review = decode::object(call, &bytes)?;
     let resource = &call.kind.resource;
     metadata::check_kind(&mut review, &resource.api_version(), &resource.kind)?;

@@ -24,7 +24,7 @@ pub(super) async fn answer(api: &Arc<Api>, call: &Call, request: Request<Body>) 
         let scale = scale_of(call, &api.named(call)?.object);
         return Ok(respond::object(StatusCode::OK, &scale, call.accepted.encoding));
     }
-    let bytes = body::read(request.into_body()).await?;
+    let bytes = body::read(request.into_body(), api.options.body_timeout).await?;
     let replaced = if call.verb == Verb::Update { Some(decode::object(call, &bytes)?) } else { None };
     let kind = PatchKind::of_media_type(body::media_type(&call.headers));
     let edit = Edit { api, call, part: Part::Own, manner: Manner::Update };

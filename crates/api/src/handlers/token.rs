@@ -18,19 +18,30 @@ use crate::fresh;
 use crate::kinds::fill::text;
 use crate::objects::metadata;
 use crate::respond::{self, Body, Failure, Response};
+use crate::security::node_refused;
 
 /// Issues a token.
 pub(super) async fn answer(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Response, Failure> {
-    let bytes = body::read(request.into_body()).await?;
+    let bytes = body::read(request.into_body(), api.options.body_timeout).await?;
     let mut asked = decode::object(call, &bytes)?;
     let account = api.named(call)?.object;
     let audiences = asked.pointer("/spec/audiences").and_then(Value::as_array).into_iter().flatten();
+    let binding = binding(api, call, &asked)?;
+    if let Some(asker) = api.remote_asker(&call.user) {
+        let is_for_its_pod = matches!(&binding, Binding::Pod { node: Some(node), .. } if node.name == asker);
+        if !is_for_its_pod {
+            return Err(node_refused(
+                call,
+                &format!("node '{asker}' may only request tokens bound to its own Pods"),
+            ));
+        }
+    }
     let request = TokenRequest {
         namespace: call.namespace().to_owned(),
         account: Named { name: call.name().to_owned(), uid: metadata::uid(&account).to_owned() },
         audiences: audiences.filter_map(Value::as_str).map(str::to_owned).collect(),
         expiration_seconds: asked.pointer("/spec/expirationSeconds").and_then(Value::as_i64),
-        binding: binding(api, call, &asked)?,
+        binding,
     };
     let issued = api.security.tokens.issue(&request, Timestamp::now()).map_err(|error| match error {
         IssueError::Life(why) => {

@@ -13,10 +13,12 @@ use super::create::{durability, refused};
 use super::{Stored, metadata, modified, stored, validate};
 use crate::admission;
 use crate::api::Api;
+use crate::auth::node;
 use crate::call::Call;
 use crate::fields::{self, Manner};
 use crate::kinds::fill::{child, drop_field, keep, text};
 use crate::respond::Failure;
+use crate::security::node_refused;
 use crate::storage;
 
 /// How often a change without a resourceVersion is made anew before its client hears of the conflict.
@@ -92,6 +94,7 @@ impl Edit<'_> {
         let names_version = self.check_preconditions(old, &new)?;
         metadata::check_namespace(call, &mut new)?;
         self.prepare(&old.object, &mut new);
+        self.check_node(&old.object, &new)?;
         admission::update(self.api, call, self.part, &old.object, &mut new)?;
         (call.kind.strategy.default)(&mut new);
         if let Some(custom) = &call.kind.custom {
@@ -120,6 +123,16 @@ impl Edit<'_> {
             Ok(_) => Ok(Some(Edited { object: old.object.clone() })),
             Err(store::Error::Conflict { .. }) if !names_version => Ok(None),
             Err(error) => Err(refused(call, name, &error)),
+        }
+    }
+
+    /// What a node elsewhere may not say of itself.
+    fn check_node(&self, old: &Value, new: &Value) -> Result<(), Failure> {
+        match self.api.remote_asker(&self.call.user) {
+            Some(name) if self.call.kind.resource.plural == "nodes" => {
+                node::check_edit(name, old, new).map_err(|why| node_refused(self.call, &why))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Settings {
     /// Further names and addresses in the server's certificate.
     pub(super) tls_names: Vec<String>,
     pub(super) event_ttl: Duration,
+    /// What slow clients are given, when it is not the server's own measure.
+    pub(super) client_timeout: Option<Duration>,
     pub(super) runtime: Option<PathBuf>,
     pub(super) layer_form: Option<image::LayerForm>,
     /// Delays of restarts and the like.
@@ -121,6 +123,7 @@ pub(super) fn decide(asked: typed::Serve) -> Result<Settings, Failure> {
         labels,
         tls_names,
         event_ttl,
+        client_timeout: asked.client_timeout,
         runtime: asked.runtime.or(written.runtime),
         layer_form: asked.layers.form(),
         policy,

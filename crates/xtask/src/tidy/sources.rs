@@ -21,12 +21,14 @@ const HOSTS: &[&str] = &[
 ];
 
 /// Written by others or by programs, and kept as they are: manifests as people publish them, cargo's own file.
-const NOT_OURS: &[&str] = &["seeds/", "Cargo.lock"];
+const NOT_OURS: &[&str] = &["seeds/"];
+/// What cargo writes.
+const LOCK_FILE: &str = "Cargo.lock";
 
 /// Everything about one file.
 pub(crate) fn check(source: &Source) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if NOT_OURS.iter().any(|start| source.path.starts_with(start)) {
+    if NOT_OURS.iter().any(|start| source.path.starts_with(start)) || source.path.ends_with(LOCK_FILE) {
         return findings;
     }
     white_space(source, &mut findings);
