@@ -91,6 +91,7 @@ pub(crate) fn measure(program: &Path, directory: &Path, rounds: usize) -> Result
         if round == FEW {
             (0..rounds).try_for_each(|_| exec::measure(&server, "many-0", &mut samples))?;
             idle::measure_busy(&server, &mut samples)?;
+            running.connect_again()?;
         }
         running.delete(&names)?;
     }

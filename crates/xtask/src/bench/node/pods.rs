@@ -48,6 +48,12 @@ impl<'a> Pods<'a> {
         Ok(pods)
     }
 
+    /// The server closes connections that are idle for long; a watch is not.
+    pub(crate) fn connect_again(&mut self) -> Result {
+        self.client = self.server.connect()?;
+        Ok(())
+    }
+
     /// One Pod, from its POST until both containers run.
     pub(crate) fn measure_up(&mut self, samples: &mut Samples) -> Result {
         self.run("up", 0, |posted_ms, up_ms| {
