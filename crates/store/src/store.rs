@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::database::Database;
+use crate::database::{Database, FILE};
 use crate::error::{Error, ListError, OpenError, WatchError};
 use crate::history::History;
 use crate::lock::DataLock;

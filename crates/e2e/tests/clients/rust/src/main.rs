@@ -89,7 +89,7 @@ async fn await_ready(pods: &Api<Pod>, name: &str) -> Result {
 
 async fn run(pods: &Api<Pod>, name: &str, command: &[&str], input: Option<&str>) -> Result {
     let params = AttachParams::default().container("main").stdin(input.is_some()).stderr(true);
-    let mut process = pods.exec(name, command, &params).await?;
+    let mut process = pods.exec(name, command.to_vec(), &params).await?;
     if let Some(input) = input {
         let mut stdin = process.stdin().ok_or("there is no standard input")?;
         stdin.write_all(input.as_bytes()).await?;
