@@ -38,6 +38,7 @@ async fn a_pod_is_completed_and_bound_and_ends_gracefully() {
     assert_eq!(again.code, 409, "{}", again.text);
     let bound = harness.get(&format!("{PODS}/a")).await.expect(200);
     assert_eq!(bound["spec"]["nodeName"], "n");
+    assert_eq!(bound["metadata"]["generation"], 1, "nothing else is asked for than before");
     let mut status = bound.clone();
     status["status"]["phase"] = json!("Running");
     status["spec"]["nodeName"] = json!("other");
@@ -45,6 +46,7 @@ async fn a_pod_is_completed_and_bound_and_ends_gracefully() {
     assert_eq!((&status["status"]["phase"], &status["spec"]["nodeName"]), (&json!("Running"), &json!("n")));
     let ending = harness.delete(&format!("{PODS}/a")).await.expect(200);
     assert_eq!(ending["metadata"]["deletionGracePeriodSeconds"], 30);
+    assert_eq!(ending["metadata"]["generation"], 2);
     harness.delete(&format!("{PODS}/a?gracePeriodSeconds=0")).await.expect(200);
     assert_eq!(harness.get(&format!("{PODS}/a")).await.code, 404);
 }

@@ -136,7 +136,7 @@ async fn bound(api: &Arc<Api>, call: &Call, binding: &Value) -> Result<Response,
         return Err(Status::invalid(&call.group_kind(), call.name(), &[fault]).into());
     };
     let uid = text(binding, "/metadata/uid");
-    let edit = Edit { api, call, part: Part::Own, manner: Manner::Update };
+    let edit = Edit { api, call, part: Part::Binding, manner: Manner::Update };
     edit.perform(|old| {
             let conflict = |why: String| Failure::from(Status::conflict(&call.group_resource(), call.name(), why));
             if metadata::is_ending(old) {

@@ -37,8 +37,10 @@ pub(crate) enum Part {
     EphemeralContainers,
     /// What `namespaces/NAME/finalize` changes.
     Finalize,
-    /// A change that the server itself makes, such as a binding or a scale: what it says is written.
+    /// A change that the server itself makes, such as a scale: what it says is written.
     Own,
+    /// The same where it changes nothing of what is asked for: a Pod gets its node, and has the generation that it had.
+    Binding,
 }
 
 impl Part {
@@ -100,7 +102,8 @@ impl Edit<'_> {
         if let Some(custom) = &call.kind.custom {
             custom.default(&mut new);
         }
-        if metadata::is_another_spec(&new, &old.object) && call.kind.strategy.counts_generation {
+        let is_asked_otherwise = self.part != Part::Binding && metadata::is_another_spec(&new, &old.object);
+        if is_asked_otherwise && call.kind.strategy.counts_generation {
             metadata::next_generation(&mut new);
         }
         fields::manage_updated(call, self.manner, &old.object, &mut new);
@@ -211,7 +214,7 @@ impl Edit<'_> {
         metadata::carry_over(new, old);
         let has_status = self.call.kind.has("status");
         match self.part {
-            Part::Own => {}
+            Part::Own | Part::Binding => {}
             Part::Main => {
                 if has_status {
                     keep(new, old, "status");

@@ -48,7 +48,9 @@ pub(crate) fn changed(call: &Call, part: Part, new: &Value, old: &Value) -> Resu
         (call.kind.strategy.validate_update)(new, old, &mut faults);
     }
     causes.extend(faults.0.iter().map(Cause::from));
-    if call.kind.strategy.admission == Admission::Pod && !matches!(part, Part::Status | Part::Own) {
+    if call.kind.strategy.admission == Admission::Pod
+        && !matches!(part, Part::Status | Part::Own | Part::Binding)
+    {
         causes.extend(pod_model::edit(old, new, part));
     }
     answer(call, metadata::name(new), causes)
