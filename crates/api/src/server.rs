@@ -9,14 +9,16 @@ mod connections;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -175,35 +177,22 @@ impl<S: Service> Connection<S> {
             }
         });
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        self.speak(stream, is_http2, service, address, seat).await;
+        let stream = TokioIo::new(stream);
+        // TLS has agreed on it. hyper-util's builder of both looks at the first bytes instead, and waits for them for ever.
+        if is_http2 {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
+            builder.max_header_list_size(HEADER_BYTES as u32);
+            self.speak(builder.serve_connection(stream, service), address, seat).await;
+        } else {
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(self.limits.header_timeout);
+            builder.max_buf_size(HEADER_BYTES);
+            self.speak(builder.serve_connection(stream, service).with_upgrades(), address, seat).await;
+        }
     }
 
-    async fn speak<H>(
-        mut self,
-        stream: tokio_rustls::server::TlsStream<TcpStream>,
-        is_http2: bool,
-        service: H,
-        address: SocketAddr,
-        seat: Seat,
-    ) where
-        H: hyper::service::Service<hyper::Request<Incoming>, Response = Response, Error = Infallible>
-            + Send
-            + 'static,
-        H::Future: Send + 'static,
-    {
-        // TLS has agreed on it. Who looks at the first bytes instead waits for them for ever.
-        let builder = auto::Builder::new(TokioExecutor::new());
-        let mut builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header_timeout)
-            .max_buf_size(HEADER_BYTES)
-            .http2()
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS)
-            .max_header_list_size(HEADER_BYTES as u32);
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    async fn speak(mut self, connection: impl Speaking, address: SocketAddr, seat: Seat) {
         tokio::pin!(connection);
         let mut is_told = false;
         loop {
@@ -218,10 +207,37 @@ impl<S: Service> Connection<S> {
                 changed = self.is_closing.changed(), if !is_told => {
                     is_told = true;
                     if changed.is_ok() {
-                        connection.as_mut().graceful_shutdown();
+                        connection.as_mut().close();
                     }
                 }
             }
         }
+    }
+}
+
+/// A connection of either protocol, which is polled to its end.
+trait Speaking: Future<Output = hyper::Result<()>> {
+    /// Ends after the requests that go on.
+    fn close(self: Pin<&mut Self>);
+}
+
+impl<I, S> Speaking for http1::UpgradeableConnection<I, S>
+where
+    I: Read + Write + Unpin + Send + 'static,
+    S: hyper::service::Service<hyper::Request<Incoming>, Response = Response, Error = Infallible>,
+{
+    fn close(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<I, S> Speaking for http2::Connection<I, S, TokioExecutor>
+where
+    I: Read + Write + Unpin,
+    S: hyper::service::Service<hyper::Request<Incoming>, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    fn close(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
     }
 }

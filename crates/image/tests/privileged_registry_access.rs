@@ -252,7 +252,7 @@ async fn who_takes_any_certificate_still_shows_its_own() {
     registry.push("app:v1", &test_image()).await;
     let (reference, host) = (registry.reference("app:v1"), &registry.address);
     let with = |text: &str| {
-        let text = format!("[host.\"https://{host}\"]\nskip_verify = true\n{text}");
+        let text = format!("server = \"https://{host}\"\nskip_verify = true\n{text}");
         PullOptions { retry_delay: Duration::from_millis(1), ..hosts(folder.path(), host, &text) }
     };
     refused(&store, &reference, &with(""), PullReason::Unreachable).await;
