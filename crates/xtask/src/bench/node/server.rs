@@ -15,6 +15,12 @@ use crate::failure::{Attempt, Failure, Result};
 /// What nodes of a bench are called.
 const NAME: &str = "bench";
 
+/// The Pods that a node of a bench runs.
+const PODS: &str = "/api/v1/namespaces/default/pods";
+/// How long a bench that failed tries to leave nothing behind, and how often it looks.
+const DELETING: Duration = Duration::from_secs(30);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+
 /// Where nodes have their directories.
 pub(crate) struct Place {
     program: PathBuf,
@@ -95,7 +101,7 @@ fn is_ready(connection: &mut Connection) -> Result<bool> {
     Ok(conditions.into_iter().flatten().any(|it| it["type"] == "Ready" && it["status"] == "True"))
 }
 
-/// A running node; dropping it ends it. Its Pods must have been deleted before.
+/// A running node; dropping it deletes its Pods and ends it.
 pub(crate) struct Server {
     child: Child,
     access: Option<Access>,
@@ -113,10 +119,25 @@ impl Server {
         connection.ask("GET", "/readyz", None)?;
         Ok(connection)
     }
+
+    fn delete_pods(&self) -> Result {
+        let mut connection = self.connect()?;
+        let start = Instant::now();
+        while connection.json("GET", PODS, None)?["items"].as_array().is_some_and(|pods| !pods.is_empty()) {
+            if start.elapsed() > DELETING {
+                return Err(Failure::new("Pods of the bench cannot be deleted"));
+            }
+            connection.ask("DELETE", &format!("{PODS}?gracePeriodSeconds=1"), None)?;
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // A node's Pods outlive it, and nothing would look for those of a bench that failed. A good one has none left.
+        let _ = self.delete_pods();
         if let Some(pid) = Pid::from_raw(self.child.id() as i32) {
             // Gone already is what we want.
             let _ = kill_process(pid, Signal::TERM);
