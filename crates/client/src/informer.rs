@@ -153,7 +153,10 @@ impl Follower {
 
     async fn watch(&mut self, from: &str, wait: &mut Duration) -> Ended {
         let mut last = from.to_owned();
-        let query = self.query.clone().with("resourceVersion", from).with("allowWatchBookmarks", "true");
+        let mut query = self.query.clone().with("resourceVersion", from);
+        if self.client.may_break() {
+            query = query.with("allowWatchBookmarks", "true");
+        }
         let mut lines = match self.client.watch(&self.kind, self.namespace.as_deref(), &query).await {
             Ok(lines) => lines,
             Err(error) if error.is_gone() => return Ended::Gone,

@@ -171,6 +171,11 @@ impl Client {
         Client { transport, user_agent: Arc::from(user_agent) }
     }
 
+    /// Whether the connection to the server may break.
+    pub(crate) fn may_break(&self) -> bool {
+        self.transport.may_break()
+    }
+
     /// Reads an object.
     pub async fn get(&self, kind: &Kind, namespace: Option<&str>, name: &str) -> Result<Value, Error> {
         self.json(Method::GET, path(kind, namespace, &[name], &Query::none()), None).await

@@ -20,6 +20,12 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Transport: Send + Sync + 'static {
     /// Sends a request, whose URI is a path with its query, and gives the answer when its head is there.
     fn call(&self, request: Request<Bytes>) -> Pending<'_, Result<Response<Body>, Error>>;
+
+    /// Whether a connection may break: then watches ask for bookmarks, from which they go on. Without, nothing would wake up
+    /// for a watch of what does not change.
+    fn may_break(&self) -> bool {
+        true
+    }
 }
 
 /// A body that is there as a whole.

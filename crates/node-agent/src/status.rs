@@ -4,8 +4,9 @@
 //! Kubernetes itself has a message there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::discriminant;
 
-use lifecycle::status::{Condition, ContainerState, ContainerStatus, Terminated, VolumeMountStatus};
+use lifecycle::status::{Condition, ContainerState, ContainerStatus, Phase, Terminated, VolumeMountStatus};
 use lifecycle::{Status, status};
 use model::pod::Resources;
 use model::quantity::Quantity;
@@ -46,6 +47,21 @@ pub(crate) fn patch(uid: &str, status: &Status, told_before: Option<&Status>) ->
         conditions.extend(removed.into_iter().map(|kind| json!({"$patch": "delete", "type": kind})));
     }
     json!({"metadata": {"uid": uid}, "status": body})
+}
+
+/// Whether it only tells of the way to a start, with no more of any container than was told before.
+pub(crate) fn is_on_its_way(status: &Status, told_before: Option<&Status>) -> bool {
+    let of = |status: &Status| -> Vec<_> {
+        let containers = status.init_container_statuses.iter().chain(&status.container_statuses);
+        containers.map(|container| (discriminant(&container.state), container.restart_count)).collect()
+    };
+    let is_waiting = |container: &ContainerStatus| matches!(container.state, ContainerState::Waiting { .. });
+    let mut containers = status.init_container_statuses.iter().chain(&status.container_statuses);
+    status.phase == Phase::Pending
+        && match told_before {
+            Some(before) => of(before) == of(status),
+            None => containers.all(is_waiting),
+        }
 }
 
 /// `status`, without what is absent.

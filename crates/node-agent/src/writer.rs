@@ -22,6 +22,9 @@ use crate::status;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// The longest.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// How long what is seen on a Pod's way to its start may wait: a start takes a few milliseconds of both the node and whoever
+/// tells of it, and what it has come to then is worth more than each step.
+const PATIENCE: Duration = Duration::from_millis(20);
 /// Events that may wait to be written; more are dropped, as Kubernetes does.
 const MOST_EVENTS: usize = 1000;
 
@@ -63,14 +66,38 @@ struct Telling {
     told: Option<Box<Status>>,
     is_gone: bool,
     is_busy: bool,
+    patience: Patience,
 }
 
-/// One request, and what it leaves behind.
+impl Telling {
+    /// Whether something is being written, or waits to be.
+    fn has_more(&self) -> bool {
+        self.is_busy || self.status.is_some()
+    }
+}
+
+/// Whether a status that may wait does.
+#[derive(Default, PartialEq)]
+enum Patience {
+    #[default]
+    Fresh,
+    Waiting,
+    Over,
+}
+
+/// What came to its end for one Pod.
 struct Job {
     uid: String,
-    /// The status that was written.
-    told: Option<Box<Status>>,
-    is_deleted: bool,
+    done: Done,
+}
+
+enum Done {
+    /// This status was written.
+    Told(Box<Status>),
+    /// The final delete.
+    Deleted,
+    /// What might wait has waited.
+    Waited,
 }
 
 struct Writer {
@@ -141,45 +168,67 @@ impl Writer {
         telling
     }
 
-    /// Begins the next request of a Pod, unless one is under way.
+    /// Begins the next request of a Pod, unless one is under way or nothing is urgent.
     fn begin(&mut self, uid: &str, jobs: &mut JoinSet<Job>) {
         let Some(telling) = self.pods.get_mut(uid).filter(|telling| !telling.is_busy) else { return };
         let (client, uid) = (self.client.clone(), uid.to_owned());
         let (namespace, name) = (telling.namespace.clone(), telling.name.clone());
-        if let Some(status) = telling.status.take() {
+        if let Some(status) = &telling.status
+            && telling.patience != Patience::Over
+            && status::is_on_its_way(status, telling.told.as_deref())
+        {
+            if telling.patience == Patience::Fresh {
+                telling.patience = Patience::Waiting;
+                jobs.spawn(async move {
+                    tokio::time::sleep(PATIENCE).await;
+                    Job { uid, done: Done::Waited }
+                });
+            }
+        } else if let Some(status) = telling.status.take() {
             let patch = status::patch(&uid, &status, telling.told.as_deref());
             telling.is_busy = true;
+            if telling.patience == Patience::Over {
+                telling.patience = Patience::Fresh;
+            }
             jobs.spawn(async move {
                 write_status(&client, &namespace, &name, &patch).await;
-                Job { uid, told: Some(status), is_deleted: false }
+                Job { uid, done: Done::Told(status) }
             });
         } else if telling.is_gone {
             telling.is_busy = true;
             jobs.spawn(async move {
                 delete(&client, &namespace, &name, &uid).await;
-                Job { uid, told: None, is_deleted: true }
+                Job { uid, done: Done::Deleted }
             });
         }
     }
 
-    fn done(&mut self, job: Job, jobs: &mut JoinSet<Job>) {
-        if job.is_deleted {
-            self.pods.remove(&job.uid);
-            self.paths.write().unwrap_or_else(PoisonError::into_inner).remove(&job.uid);
+    fn done(&mut self, Job { uid, done }: Job, jobs: &mut JoinSet<Job>) {
+        if let Done::Deleted = done {
+            self.pods.remove(&uid);
+            self.paths.write().unwrap_or_else(PoisonError::into_inner).remove(&uid);
             // A recorder that is too busy to forget only remembers longer.
-            let _ = self.events.try_send(Recorded::Forget(job.uid));
+            let _ = self.events.try_send(Recorded::Forget(uid));
             return;
         }
-        if let Some(telling) = self.pods.get_mut(&job.uid) {
-            telling.is_busy = false;
-            telling.told = job.told;
+        if let Some(telling) = self.pods.get_mut(&uid) {
+            match done {
+                Done::Told(status) => {
+                    telling.is_busy = false;
+                    telling.told = Some(status);
+                }
+                // What waited may have been written meanwhile, with something urgent.
+                Done::Waited if telling.status.is_none() => telling.patience = Patience::Fresh,
+                Done::Waited => telling.patience = Patience::Over,
+                Done::Deleted => {}
+            }
         }
-        self.begin(&job.uid, jobs);
+        self.begin(&uid, jobs);
     }
 
     /// Tells those who wait for it that nothing is left to write.
     async fn answer_flushes(&mut self) {
-        if self.flushes.is_empty() || self.pods.values().any(|telling| telling.is_busy) {
+        if self.flushes.is_empty() || self.pods.values().any(Telling::has_more) {
             return;
         }
         let (done, recorded) = oneshot::channel();
@@ -239,10 +288,22 @@ async fn pause(wait: &mut Duration) {
     *wait = (*wait * 2).min(LONGEST_WAIT);
 }
 
+/// The next to be recorded; what comes after a silence waits for its like.
+async fn next(happenings: &mut mpsc::Receiver<Recorded>) -> Option<Recorded> {
+    if let Ok(recorded) = happenings.try_recv() {
+        return Some(recorded);
+    }
+    let recorded = happenings.recv().await;
+    if let Some(Recorded::Happening(..)) = recorded {
+        tokio::time::sleep(PATIENCE).await;
+    }
+    recorded
+}
+
 /// Writes events, one after another.
 async fn record(client: Client, node: String, mut happenings: mpsc::Receiver<Recorded>) {
     let mut correlator = Correlator::default();
-    while let Some(recorded) = happenings.recv().await {
+    while let Some(recorded) = next(&mut happenings).await {
         let (happening, wall_nanos) = match recorded {
             Recorded::Happening(happening, wall_nanos) => (happening, wall_nanos),
             Recorded::Forget(uid) => {

@@ -179,3 +179,20 @@ fn times_are_kubernetes_own() {
     assert_eq!(seconds(T + 999_999_999), "2023-11-14T22:13:20Z");
     assert_eq!(micros(T + 1_234_567), "2023-11-14T22:13:20.001234Z");
 }
+
+#[test]
+fn only_what_a_start_passes_through_may_wait() {
+    let mut starting = Status { phase: Phase::Pending, ..status() };
+    assert!(is_on_its_way(&starting, None), "nothing was told of it yet, and nothing runs");
+    let before = starting.clone();
+    starting.cause = Some("container `web` is being started".to_owned());
+    assert!(is_on_its_way(&starting, Some(&before)));
+    assert!(!is_on_its_way(&status(), None), "a Pod that runs");
+    assert!(!is_on_its_way(&status(), Some(&before)), "another phase");
+    let mut failing = starting.clone();
+    failing.container_statuses[0].restart_count += 1;
+    assert!(!is_on_its_way(&failing, Some(&before)), "a restart");
+    starting.container_statuses[0].state = ContainerState::Running { started_at_wall_nanos: T };
+    assert!(!is_on_its_way(&starting, None), "one of its containers runs");
+    assert!(!is_on_its_way(&starting, Some(&before)));
+}

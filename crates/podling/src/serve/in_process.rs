@@ -28,4 +28,8 @@ impl Transport for InProcess {
             Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
         })
     }
+
+    fn may_break(&self) -> bool {
+        false
+    }
 }
