@@ -4,9 +4,10 @@
 //! Kubernetes itself has a message there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem::discriminant;
 
-use lifecycle::status::{Condition, ContainerState, ContainerStatus, Phase, Terminated, VolumeMountStatus};
+use lifecycle::status::{
+    Condition, ContainerState, ContainerStatus, Phase, Terminated, VolumeMountStatus, WaitingReason,
+};
 use lifecycle::{Status, status};
 use model::pod::Resources;
 use model::quantity::Quantity;
@@ -49,19 +50,24 @@ pub(crate) fn patch(uid: &str, status: &Status, told_before: Option<&Status>) ->
     json!({"metadata": {"uid": uid}, "status": body})
 }
 
-/// Whether it only tells of the way to a start, with no more of any container than was told before.
+/// Whether it only tells of the way to a start: more of it comes in a moment. A container that has begun to run does not
+/// wait, unless others are being started beside it.
 pub(crate) fn is_on_its_way(status: &Status, told_before: Option<&Status>) -> bool {
-    let of = |status: &Status| -> Vec<_> {
-        let containers = status.init_container_statuses.iter().chain(&status.container_statuses);
-        containers.map(|container| (discriminant(&container.state), container.restart_count)).collect()
+    let runs = |container: &ContainerStatus| matches!(container.state, ContainerState::Running { .. });
+    let is_being_started = |container: &ContainerStatus| {
+        matches!(container.state, ContainerState::Waiting { reason: WaitingReason::ContainerCreating, .. })
     };
-    let is_waiting = |container: &ContainerStatus| matches!(container.state, ContainerState::Waiting { .. });
-    let mut containers = status.init_container_statuses.iter().chain(&status.container_statuses);
+    let ran = |name: &str| told_before.and_then(|before| before.container(name)).is_some_and(runs);
+    let restarts = |status: &Status| containers(status).map(|container| container.restart_count).sum::<u32>();
     status.phase == Phase::Pending
-        && match told_before {
-            Some(before) => of(before) == of(status),
-            None => containers.all(is_waiting),
-        }
+        && told_before
+            .is_none_or(|before| before.phase == Phase::Pending && restarts(before) == restarts(status))
+        && (containers(status).any(is_being_started)
+            || !containers(status).any(|container| runs(container) && !ran(&container.name)))
+}
+
+fn containers(status: &Status) -> impl Iterator<Item = &ContainerStatus> {
+    status.init_container_statuses.iter().chain(&status.container_statuses)
 }
 
 /// `status`, without what is absent.

@@ -182,17 +182,30 @@ fn times_are_kubernetes_own() {
 
 #[test]
 fn only_what_a_start_passes_through_may_wait() {
-    let mut starting = Status { phase: Phase::Pending, ..status() };
-    assert!(is_on_its_way(&starting, None), "nothing was told of it yet, and nothing runs");
-    let before = starting.clone();
-    starting.cause = Some("container `web` is being started".to_owned());
-    assert!(is_on_its_way(&starting, Some(&before)));
-    assert!(!is_on_its_way(&status(), None), "a Pod that runs");
-    assert!(!is_on_its_way(&status(), Some(&before)), "another phase");
-    let mut failing = starting.clone();
-    failing.container_statuses[0].restart_count += 1;
-    assert!(!is_on_its_way(&failing, Some(&before)), "a restart");
-    starting.container_statuses[0].state = ContainerState::Running { started_at_wall_nanos: T };
-    assert!(!is_on_its_way(&starting, None), "one of its containers runs");
-    assert!(!is_on_its_way(&starting, Some(&before)));
+    let waiting = |reason| ContainerState::Waiting { reason, message: None };
+    let running = || ContainerState::Running { started_at_wall_nanos: T };
+    let mut before = Status { phase: Phase::Pending, ..status() };
+    let mut other = before.container_statuses[0].clone();
+    other.name = "other".to_owned();
+    before.container_statuses.push(other);
+    let with = |states: [ContainerState; 2]| {
+        let mut status = before.clone();
+        for (container, state) in status.container_statuses.iter_mut().zip(states) {
+            container.state = state;
+        }
+        status
+    };
+    let on_its_way = |status: &Status| is_on_its_way(status, Some(&before));
+    assert!(is_on_its_way(&before, None), "nothing was told of it yet, and nothing runs");
+    let creating = WaitingReason::ContainerCreating;
+    assert!(on_its_way(&with([waiting(creating), waiting(creating)])));
+    assert!(on_its_way(&with([running(), waiting(creating)])), "the other one follows");
+    assert!(
+        !on_its_way(&with([running(), waiting(WaitingReason::PodInitializing)])),
+        "an init container runs"
+    );
+    assert!(!on_its_way(&Status { phase: Phase::Running, ..with([running(), running()]) }));
+    let mut restarted = with([waiting(creating), waiting(creating)]);
+    restarted.container_statuses[0].restart_count += 1;
+    assert!(!on_its_way(&restarted));
 }
