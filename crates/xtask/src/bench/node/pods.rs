@@ -109,10 +109,9 @@ impl<'a> Pods<'a> {
                 .iter_mut()
                 .enumerate()
                 .map(|(first, client)| {
-                    let mine = names.iter().skip(first).step_by(CLIENTS);
-                    scope.spawn(move || {
-                        mine.map(|name| client.ask("POST", PODS, Some(&pod(name, 0))).map(drop))
-                            .collect::<Result>()
+                    let mut mine = names.iter().skip(first).step_by(CLIENTS);
+                    scope.spawn(move || -> Result {
+                        mine.try_for_each(|name| client.ask("POST", PODS, Some(&pod(name, 0))).map(drop))
                     })
                 })
                 .collect();
