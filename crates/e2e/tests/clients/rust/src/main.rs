@@ -103,7 +103,8 @@ async fn run(pods: &Api<Pod>, name: &str, command: &[&str], input: Option<&str>)
     streams.1.read_to_string(&mut stderr).await?;
     let code = code(&mut process).await?;
     println!("exec: stdout={} stderr={} code={code}", stdout.trim(), stderr.trim());
-    process.join().await?;
+    // All of it was told; what the library still has to say of its input may come after the node's goodbye.
+    process.abort();
     Ok(())
 }
 
@@ -127,6 +128,7 @@ async fn fetch(pods: &Api<Pod>, name: &str) -> Result {
     let answer = String::from_utf8_lossy(&answer).into_owned();
     println!("port-forward: {}", answer.split_whitespace().nth(1).unwrap_or_default());
     drop(port);
-    forwarded.join().await?;
+    // The node closes the connection when the port has; joining is an error when it was first.
+    forwarded.abort();
     Ok(())
 }
