@@ -23,7 +23,7 @@ fn trickle(connection: &mut Connection, bytes: &[u8]) {
 #[test]
 fn clients_that_trickle_are_ended() {
     let podling = Podling::new();
-    let mut node = Node::start(&podling, &["--no-node", "--client-timeout", "300ms"]);
+    let mut node = Node::start(&podling, &["--no-node", "--client-timeout", "1500ms"]);
     let wire = Wire::of(&node.kubeconfig());
     // No word at all, and a handshake that goes on and on.
     for hello in [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"] {
