@@ -8,6 +8,7 @@
 
 mod failure;
 mod flight;
+mod queue;
 
 use std::ffi::OsString;
 use std::io;
@@ -22,6 +23,7 @@ use tokio::task::JoinSet;
 
 use self::failure::{Cause, FirstFailure};
 pub use self::failure::{PullError, PullReason};
+use self::queue::Queue;
 use crate::commit::{Config, NewImage, NewName};
 use crate::digest::Digest;
 use crate::error::Error;
@@ -187,7 +189,7 @@ struct RemoteImage {
     manifest: Vec<u8>,
     /// What the reference led to: the index if there is one, else the manifest.
     target: Digest,
-    layers: Vec<Arc<Expected>>,
+    layers: Arc<[Arc<Expected>]>,
 }
 
 impl RemoteImage {
@@ -238,13 +240,15 @@ impl RemoteImage {
 impl Pull {
     async fn fetch_layers(
         self: &Arc<Self>,
-        layers: &[Arc<Expected>],
+        layers: &Arc<[Arc<Expected>]>,
     ) -> Result<(Vec<Hold>, Vec<LayerRecord>), Cause> {
         self.has_loose_layers.store(true, Ordering::Relaxed);
         let mut tasks = JoinSet::new();
-        for (index, expected) in layers.iter().enumerate() {
-            let (pull, expected) = (Arc::clone(self), Arc::clone(expected));
-            tasks.spawn(async move { pull.fetch_layer(expected).await.map(|pinned| (index, pinned)) });
+        let sizes: Vec<_> = layers.iter().map(|expected| expected.blob_bytes.unwrap_or(0)).collect();
+        let queue = Arc::new(Queue::largest_first(&sizes));
+        for _ in 0..layers.len() {
+            let (pull, layers, queue) = (Arc::clone(self), Arc::clone(layers), Arc::clone(&queue));
+            tasks.spawn(async move { pull.fetch_next(&layers, &queue).await });
         }
         let mut first_failure = FirstFailure::default();
         let mut done = Vec::with_capacity(layers.len());
@@ -262,10 +266,20 @@ impl Pull {
         Ok(done.into_iter().map(|(_, pinned)| pinned).unzip())
     }
 
-    async fn fetch_layer(self: Arc<Self>, expected: Arc<Expected>) -> Result<(Hold, LayerRecord), Cause> {
+    /// Fetches the layer whose turn it is when there is room for one more; there are as many calls as layers.
+    async fn fetch_next(
+        self: Arc<Self>,
+        layers: &[Arc<Expected>],
+        queue: &Queue,
+    ) -> Result<(usize, (Hold, LayerRecord)), Cause> {
         let pull = Arc::clone(&self);
         let _permit = pull.downloads.acquire().await.map_err(|_| Error::Stopped)?;
         let _permit_of_all = flight::DOWNLOADS.acquire().await.map_err(|_| Error::Stopped)?;
+        let index = queue.next().ok_or(Error::Stopped)?;
+        Ok((index, self.fetch_layer(Arc::clone(&layers[index])).await?))
+    }
+
+    async fn fetch_layer(self: Arc<Self>, expected: Arc<Expected>) -> Result<(Hold, LayerRecord), Cause> {
         let runtime = Handle::current();
         blocking(move || {
             let why = Arc::new(std::sync::Mutex::new(None));

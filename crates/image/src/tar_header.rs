@@ -40,9 +40,7 @@ pub(crate) fn parse(block: &Block) -> io::Result<Option<Header>> {
     if block.iter().all(|byte| *byte == 0) {
         return Ok(None);
     }
-    let sum: u64 =
-        block.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u64::from(*b) }).sum();
-    if octal(&block[148..156])? != sum {
+    if octal(&block[148..156])? != checksum(block) {
         return Err(damaged("a header's checksum is wrong (the file is cut, altered or no tar archive)"));
     }
     let is_gnu = &block[257..265] == b"ustar  \0";
@@ -73,6 +71,12 @@ pub(crate) fn parse(block: &Block) -> io::Result<Option<Header>> {
             None
         },
     }))
+}
+
+/// The sum of all bytes, those of the sum itself taken for blanks.
+fn checksum(block: &Block) -> u64 {
+    let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+    u64::from(sum(&block[..148]) + 8 * u32::from(b' ') + sum(&block[156..]))
 }
 
 /// A continuation block of a GNU sparse map: 21 pieces, and whether yet another block follows.
