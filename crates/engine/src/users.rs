@@ -43,7 +43,9 @@ fn allocate_in(path: &Path, before: Option<IdRange>, seed: u64) -> io::Result<Al
             return Ok(Allocation { range: range(number), lock: file.into() });
         }
     }
-    Err(io::Error::other(format!("all {RANGES} ranges of users are taken by other Pods with hostUsers: false")))
+    Err(io::Error::other(format!(
+        "all {RANGES} ranges of users are taken by other Pods with hostUsers: false"
+    )))
 }
 
 fn numbers_from(seed: u64) -> impl Iterator<Item = u32> {

@@ -31,9 +31,11 @@ pub(crate) fn plan(
     }
     let linux = request.spec.linux().clone().unwrap_or_default();
     if linux.namespaces().iter().flatten().any(|namespace| namespace.typ() == LinuxNamespaceType::User) {
-        return Err("a user namespace of the Pod's own (hostUsers: false), which only podling's own runtime gives: \
+        return Err(
+            "a user namespace of the Pod's own (hostUsers: false), which only podling's own runtime gives: \
                     leave runtimeClassName and --runtime away"
-            .to_owned());
+                .to_owned(),
+        );
     }
     let id = format!("{}.{}", context.pod_cgroup.trim_start_matches('/'), request.key).replace('/', ".");
     let bundle = context.pod_dir.join("bundles").join(request.key.replace('/', "."));

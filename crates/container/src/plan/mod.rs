@@ -221,7 +221,8 @@ fn operations(
 
 /// Owners are mapped by the user namespace that the container is in, and by no other.
 fn only_by_the_pods_namespace(mount: &Mount, linux: &Linux) -> Result<(), String> {
-    let is_same = mount.uid_mappings() == linux.uid_mappings() && mount.gid_mappings() == linux.gid_mappings();
+    let is_same =
+        mount.uid_mappings() == linux.uid_mappings() && mount.gid_mappings() == linux.gid_mappings();
     if mounts::maps_owners(mount) && !is_same {
         let target = mount.destination().display();
         return Err(format!("the mappings of the mount at {target}, which are not those of the container"));

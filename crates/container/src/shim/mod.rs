@@ -17,7 +17,9 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use linux::cgroup::Limits;
 use rustix::pipe::{PipeFlags, pipe_with};
-use shim::protocol::{ATTACH_VERSION, EXEC_SERVER_VERSION, Reply, Request, SandboxState, State, USERS_VERSION, VERSION};
+use shim::protocol::{
+    ATTACH_VERSION, EXEC_SERVER_VERSION, Reply, Request, SandboxState, State, USERS_VERSION, VERSION,
+};
 use tokio::sync::mpsc;
 
 use crate::capabilities;

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 
 use container::StagedBind;
 use model::pod::{Container, Pod};
-use oci_spec::runtime::{LinuxDevice, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespaceType, RootBuilder, Spec, SpecBuilder};
+use oci_spec::runtime::{
+    LinuxDevice, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespaceType, RootBuilder, Spec, SpecBuilder,
+};
 
 pub(crate) use linux::SeccompChoice;
 pub(crate) use mounts::VolumePath;

@@ -28,9 +28,9 @@ mod users;
 
 pub(crate) use attempt::{Attempt, failure};
 pub(crate) use exec::{ExecSurroundings, become_exec, become_exec_server};
-pub(crate) use operations::{Executor, attach_on_host, tmpfs};
 pub(crate) use identity::become_root;
 pub(crate) use mounts::{bind, map_owners};
+pub(crate) use operations::{Executor, attach_on_host, tmpfs};
 pub(crate) use paths::ensure_directory_on_host;
 pub(crate) use proc::Proc;
 pub(crate) use report::{Report, Reporter, pair as report_channel, receive as receive_report};

@@ -100,7 +100,9 @@ impl<'a> Executor<'a> {
             Operation::Device(device) => {
                 let tree = self.next_tree()?;
                 mounts::attach(self.root()?, &tree, &device.path, Kind::File)
-                    .attempt(Step::Device, || format!("put the device {} in its place", device.path.display()))?;
+                    .attempt(Step::Device, || {
+                        format!("put the device {} in its place", device.path.display())
+                    })?;
             }
             _ => return Ok(false),
         }

@@ -49,7 +49,10 @@ pub(super) fn give(
         .chain(process.groups.iter().map(|group| ("group", *group)))
     {
         if users.outside(id).is_none() {
-            let cause = io::Error::other(format!("with hostUsers: false a Pod has those from 0 to {}", users.count - 1));
+            let cause = io::Error::other(format!(
+                "with hostUsers: false a Pod has those from 0 to {}",
+                users.count - 1
+            ));
             return Err(failure(Step::Identity, &format!("become {what} {id}"), cause));
         }
     }

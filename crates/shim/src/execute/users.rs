@@ -61,8 +61,7 @@ pub(super) fn container(
     surroundings.own_cgroup_namespace(plan)?;
     let describe = || "clone the container into the user namespace of the Pod".to_owned();
     let (mut told, mut teller) = io::pipe().attempt(Step::Namespaces, describe)?;
-    let cloned =
-        clone::clone_sibling(*single, users.new_namespaces).attempt(Step::Namespaces, describe)?;
+    let cloned = clone::clone_sibling(*single, users.new_namespaces).attempt(Step::Namespaces, describe)?;
     if let Cloned::Parent { pid, .. } = cloned {
         // The shim knows the container before that one can end.
         reporter.report(&Report::Pid(pid));
@@ -135,19 +134,14 @@ fn device_directory(target: &Path) -> io::Result<OwnedFd> {
 fn node(nodes: &OwnedFd, device: &Device, number: usize) -> Result<OwnedFd, StartError> {
     let path = PathBuf::from(format!("/{number}"));
     devices::make(nodes, &Device { path: path.clone(), ..device.clone() })?;
-    let made = open_exactly_in(nodes, &path, OFlags::PATH).and_then(|made| Ok(mounts::clone_tree(&made, false)?));
+    let made =
+        open_exactly_in(nodes, &path, OFlags::PATH).and_then(|made| Ok(mounts::clone_tree(&made, false)?));
     made.attempt(Step::Device, || format!("make the device {}", device.path.display()))
 }
 
 /// Puts a tree over the root of the caller's mount namespace, from where it can become that root: what lies above the Pod's
 /// directories on the machine is closed to root of the Pod.
 pub(super) fn attach_over_root(tree: &OwnedFd) -> Result<(), StartError> {
-    rustix::mount::move_mount(
-        tree,
-        "",
-        CWD,
-        "/",
-        rustix::mount::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )
-    .attempt(Step::Rootfs, || "put the root filesystem in its place".to_owned())
+    rustix::mount::move_mount(tree, "", CWD, "/", rustix::mount::MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .attempt(Step::Rootfs, || "put the root filesystem in its place".to_owned())
 }

@@ -57,7 +57,8 @@ impl Shim {
                 match i32::from_ne_bytes(number) {
                     // Its own child that nobody has waited for: the number is still that one's.
                     pid @ 1.. => {
-                        let pidfd = open_pidfd(pid).ok_or_else(|| io::Error::other("it has ended already"))?;
+                        let pidfd =
+                            open_pidfd(pid).ok_or_else(|| io::Error::other("it has ended already"))?;
                         Ok(Cloned::Parent { pid, pidfd })
                     }
                     refusal => Err(io::Error::from_raw_os_error(-refusal)),

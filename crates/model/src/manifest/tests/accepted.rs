@@ -511,3 +511,21 @@ fn a_pod_survives_a_checkpoint() {
     let json = serde_json::to_string(&pod).expect("JSON");
     assert_eq!(serde_json::from_str::<Pod>(&json).expect("a Pod"), pod);
 }
+
+#[test]
+fn users_that_a_pod_of_its_own_users_does_not_have_are_named() {
+    let text = pod(
+        "hostUsers: false\nsecurityContext: {fsGroup: 65536, runAsUser: 65535}\ncontainers:\n- {name: a, image: b, securityContext: {runAsUser: 70000, procMount: Unmasked}}\n",
+    );
+    let accepted = accepted(&text);
+    assert!(!accepted.pods[0].spec.host_users);
+    let lines: String = accepted
+        .warnings
+        .iter()
+        .map(|warning| format!("{:?} {}\n", warning.kind, warning.summary()))
+        .collect();
+    expect![[r#"
+        Suspicious spec.securityContext.fsGroup: with hostUsers: false a Pod has the users and groups from 0 to 65535, so no container can start
+        Suspicious spec.containers[0].securityContext.runAsUser: with hostUsers: false a Pod has the users and groups from 0 to 65535, so no container can start
+    "#]].assert_eq(&lines);
+}
