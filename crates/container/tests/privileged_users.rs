@@ -211,3 +211,15 @@ async fn what_cannot_be_is_told_and_leaves_nothing() {
     assert!(error.contains("the mappings of the mount at /v"), "{error}");
     pod.finish().await;
 }
+
+/// Two that were made at the same time waited for each other for ever.
+#[test]
+fn many_user_namespaces_are_made_at_once() {
+    let made: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..16)
+            .map(|_| scope.spawn(|| (0..20).for_each(|_| drop(create_with_network(USERS).unwrap()))))
+            .collect();
+        threads.into_iter().map(|thread| thread.join()).collect()
+    });
+    assert!(made.iter().all(Result::is_ok));
+}

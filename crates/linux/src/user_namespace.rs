@@ -6,10 +6,9 @@
 use std::fs::File;
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
 /// Which users a namespace has: `count` of them, counted from 0 inside and from `first` outside; groups likewise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,23 +45,23 @@ pub struct Created {
 
 /// Makes a user namespace with the users of `range`. It needs CAP_SETUID and CAP_SETGID over them.
 pub fn create_with_network(range: IdRange) -> io::Result<Created> {
-    // The child ends with the write end: whatever becomes of this process.
-    let (release, held) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (pid, pidfd) = clone_waiting(release.as_raw_fd(), held.as_raw_fd())?;
+    let (pid, pidfd) = clone_waiting()?;
     let map = format!("0 {} {}", range.first, range.count);
     let open = |name: &str| File::open(format!("/proc/{pid}/{name}")).map(OwnedFd::from);
     let created = std::fs::write(format!("/proc/{pid}/uid_map"), &map)
         .and_then(|()| std::fs::write(format!("/proc/{pid}/gid_map"), &map))
         .and_then(|()| Ok(Created { users: open("ns/user")?, network: open("ns/net")? }));
-    drop(held);
+    let _ = pidfd_send_signal(&pidfd, Signal::KILL);
     // It tells nobody of its end by a signal, so it is waited for as a clone (__WALL of waitid(2)).
     let options = WaitIdOptions::EXITED | WaitIdOptions::from_bits_retain(libc::__WALL as u32);
     while let Err(rustix::io::Errno::INTR) = waitid(WaitId::PidFd(pidfd.as_fd()), options) {}
     created
 }
 
-/// A child in new user and network namespaces that waits until everybody else has closed the pipe, and ends.
-fn clone_waiting(release: RawFd, held: RawFd) -> io::Result<(i32, OwnedFd)> {
+/// A child in new user and network namespaces that waits to be killed, and is when this process dies. It holds no pipe
+/// to wait on: what another thread clones meanwhile would hold a copy of it.
+fn clone_waiting() -> io::Result<(i32, OwnedFd)> {
+    let parent = std::process::id() as libc::pid_t;
     let mut pidfd: RawFd = -1;
     // SAFETY: clone_args is a plain structure of integers, for which zero is the documented default.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -73,17 +72,15 @@ fn clone_waiting(release: RawFd, held: RawFd) -> io::Result<(i32, OwnedFd)> {
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) };
     match pid {
         -1 => Err(io::Error::last_os_error()),
-        0 => {
-            let mut byte = 0u8;
-            // SAFETY: system calls on descriptors that are this process's own copies, and on a local; _exit does not return.
-            unsafe {
-                libc::close(held);
-                while libc::read(release, (&raw mut byte).cast(), 1) == -1
-                    && *libc::__errno_location() == libc::EINTR
-                {}
-                libc::_exit(0)
+        // SAFETY: system calls with numbers; _exit does not return.
+        0 => unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            // Else the parent died before it was asked for.
+            while libc::getppid() == parent {
+                libc::pause();
             }
-        }
+            libc::_exit(0)
+        },
         // SAFETY: with CLONE_PIDFD the kernel stored a new descriptor there that nobody else owns.
         pid => Ok((pid as i32, unsafe { OwnedFd::from_raw_fd(pidfd) })),
     }
