@@ -37,6 +37,8 @@ pub struct SandboxSpec {
     pub share_process_namespace: bool,
     /// The Pod's network namespace, which pause then holds. None: the machine's, with its UTS namespace (hostNetwork).
     pub netns: Option<Arc<OwnedFd>>,
+    /// The Pod's user namespace, which owns its other namespaces, that of `netns` included. None: the machine's.
+    pub users: Option<Arc<OwnedFd>>,
     /// Whether the Pod uses the machine's IPC namespace.
     pub host_ipc: bool,
     /// Whether containers use the machine's PID namespace.

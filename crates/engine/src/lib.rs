@@ -30,6 +30,7 @@ mod signals;
 mod spec;
 pub mod streams;
 mod termination;
+mod users;
 
 pub use container::warm_up;
 pub use control_plane::{ControlPlane, PodChange, Report, ReportKind, Token, TokenError, TokenRequest};

@@ -19,7 +19,7 @@
 //! 13. Nothing is begun twice; when all is as asked, nothing is begun at all.
 //! 14. All of it holds when the daemon restarts at any instant: the Ledger is kept with the Memory.
 //! 15. Main containers and sidecars alone decide readiness, main containers alone the end; an ephemeral container
-//!     starts at most once (KEP-277).
+//!     starts at most once (KEP-277), and goes on while all others restart (KEP-5532).
 //! 16. Cgroups have what the node has set aside, and the Pod's has room for its containers' at every step (KEP-1287).
 //!
 //! That a stop in a fair world ends in [`crate::End::Gone`] (13) is seen by the simulation only: it needs time.
@@ -197,6 +197,8 @@ impl Round<'_> {
     }
 
     fn check_kill(&mut self, name: &str) {
+        let is_spared = self.ledger.is_spared(self.pod, name, self.seen.sandbox);
+        self.demand(15, !is_spared, || format!("{name} is ephemeral and is killed while others restart"));
         let track = self.ledger.track(name);
         let at_once = self.ledger.teardown.as_ref().is_some_and(|t| t.at_once);
         if at_once || self.ledger.terminal.is_some() {

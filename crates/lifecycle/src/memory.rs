@@ -12,7 +12,7 @@ use crate::action::{Action, Done, Failure, ProbeKind, Reason};
 use crate::observation::{Observation, User};
 use crate::policy::Policy;
 use crate::resize::{self, Allocation};
-use crate::role::members;
+use crate::role::{Role, members};
 use crate::status::{Phase, TerminatedReason};
 use crate::time::Now;
 
@@ -159,6 +159,12 @@ impl StopCause {
     /// Whether the Pod ends when all is stopped, rather than starting again.
     pub(crate) fn is_final(&self) -> bool {
         !matches!(self, StopCause::SandboxChanged | StopCause::RestartAll { .. })
+    }
+
+    /// Whether containers of that role go on, as long as their sandbox stands: whoever debugs a Pod sees how it starts again
+    /// (KEP-5532, "Containers in Runtime").
+    pub(crate) fn spares(&self, role: Role) -> bool {
+        matches!(self, StopCause::RestartAll { .. }) && role == Role::Ephemeral
     }
 }
 

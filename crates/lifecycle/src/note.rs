@@ -61,8 +61,8 @@ impl Memory {
         let grace_nanos = seconds(grace_seconds);
         match &mut self.stopping {
             None => {
-                self.stopping = Some(Stopping { why, since: *now, grace_nanos, at_once });
-                for member in members(pod) {
+                let stopped = members(pod).filter(|member| !why.spares(member.role));
+                for member in stopped {
                     if self.container(member.name()).running().is_some() {
                         events.push(Event::normal(
                             "Killing",
@@ -71,6 +71,7 @@ impl Memory {
                         ));
                     }
                 }
+                self.stopping = Some(Stopping { why, since: *now, grace_nanos, at_once });
             }
             Some(stopping) => {
                 let new_total = now.nanos_since(&stopping.since).saturating_add(grace_nanos);

@@ -78,7 +78,7 @@ pub const READY: &str = "Ready";
 pub const CONTAINERS_READY: &str = "ContainersReady";
 /// Condition `PodScheduled`.
 pub const POD_SCHEDULED: &str = "PodScheduled";
-/// Condition `AllContainersRestarting` (KEP-5532), only while it is True.
+/// Condition `AllContainersRestarting` (KEP-5532), of Pods to which it can happen.
 pub const ALL_CONTAINERS_RESTARTING: &str = "AllContainersRestarting";
 
 /// Condition `DisruptionTarget`, only while it is True.

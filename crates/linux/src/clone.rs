@@ -23,6 +23,9 @@ pub const NEW_UTS: CloneFlags = libc::CLONE_NEWUTS as u64;
 /// A new cgroup namespace, rooted in the caller's cgroup: useful for [`unshare`] after joining one.
 pub const NEW_CGROUP: CloneFlags = libc::CLONE_NEWCGROUP as u64;
 
+/// A new user namespace.
+pub const NEW_USER: CloneFlags = libc::CLONE_NEWUSER as u64;
+
 /// Since Linux 5.7; the constant is as wide as clone3's flags and libc's is not on all targets.
 const INTO_CGROUP: u64 = 0x2_0000_0000;
 
@@ -57,8 +60,24 @@ pub enum Cloned {
 
 /// Makes a child process. Its end is told by SIGCHLD. `cgroup` is the directory of the v2 cgroup it is born in.
 pub fn clone3(
+    proof: SingleThreaded,
+    flags: CloneFlags,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> io::Result<Cloned> {
+    clone_with(proof, flags, libc::SIGCHLD, cgroup)
+}
+
+/// Makes a child of the caller's parent: a sibling, in namespaces that belong to the caller's user namespace, and of which
+/// the parent hears as of any child of its own.
+pub fn clone_sibling(proof: SingleThreaded, flags: CloneFlags) -> io::Result<Cloned> {
+    // Which signal tells of its end is the parent's affair, so clone3 takes none here.
+    clone_with(proof, flags | libc::CLONE_PARENT as u64, 0, None)
+}
+
+fn clone_with(
     _proof: SingleThreaded,
     flags: CloneFlags,
+    exit_signal: libc::c_int,
     cgroup: Option<BorrowedFd<'_>>,
 ) -> io::Result<Cloned> {
     let mut pidfd: RawFd = -1;
@@ -66,7 +85,7 @@ pub fn clone3(
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
     arguments.flags = flags | libc::CLONE_PIDFD as u64;
     arguments.pidfd = &raw mut pidfd as u64;
-    arguments.exit_signal = libc::SIGCHLD as u64;
+    arguments.exit_signal = exit_signal as u64;
     if let Some(directory) = cgroup {
         arguments.flags |= INTO_CGROUP;
         arguments.cgroup = directory.as_raw_fd() as u64;

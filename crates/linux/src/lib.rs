@@ -20,4 +20,5 @@ pub mod signalfd;
 pub mod sockdiag;
 pub mod spawn;
 pub mod tree;
+pub mod user_namespace;
 pub mod writeback;

@@ -45,6 +45,18 @@ pub const SHARED: u64 = libc::MS_SHARED;
 /// Private, and not to be bound elsewhere.
 pub const UNBINDABLE: u64 = libc::MS_UNBINDABLE;
 
+/// Has a detached mount show the owners of its files as `users` maps them: what is 0 on the disk is 0 in that namespace
+/// (mount_setattr(2), `MOUNT_ATTR_IDMAP`). EINVAL: the filesystem knows no mapped mounts.
+pub fn map_owners(root: BorrowedFd<'_>, users: BorrowedFd<'_>) -> io::Result<()> {
+    let argument = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: users.as_raw_fd() as u64,
+    };
+    set(root, &argument, libc::AT_EMPTY_PATH)
+}
+
 /// Changes the attributes of the mount that `root` is the root of, and with `recursive` of all below.
 pub fn set_attributes(root: BorrowedFd<'_>, attributes: MountAttributes, recursive: bool) -> io::Result<()> {
     let argument = libc::mount_attr {
@@ -53,7 +65,10 @@ pub fn set_attributes(root: BorrowedFd<'_>, attributes: MountAttributes, recursi
         propagation: attributes.propagation,
         userns_fd: 0,
     };
-    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    set(root, &argument, libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 })
+}
+
+fn set(root: BorrowedFd<'_>, argument: &libc::mount_attr, flags: libc::c_int) -> io::Result<()> {
     // SAFETY: the path is the empty C string and `argument` is a whole mount_attr of the size that is given.
     let failed = unsafe {
         libc::syscall(
@@ -61,7 +76,7 @@ pub fn set_attributes(root: BorrowedFd<'_>, attributes: MountAttributes, recursi
             root.as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const argument,
+            argument as *const libc::mount_attr,
             size_of::<libc::mount_attr>(),
         )
     };

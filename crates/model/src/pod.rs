@@ -63,6 +63,8 @@ pub struct PodSpec {
     pub host_pid: bool,
     /// Use the node's IPC namespace.
     pub host_ipc: bool,
+    /// Use the node's user namespace; else the Pod has users of its own (KEP-127).
+    pub host_users: bool,
     /// `spec.hostname`; the Pod's name when absent.
     pub hostname: Option<String>,
     /// `spec.subdomain`.
@@ -599,6 +601,9 @@ pub enum SeccompProfile {
     /// A file of the node, relative to its seccomp directory.
     Localhost(String),
 }
+
+/// How many users and groups a Pod with `hostUsers: false` has: those of a 16-bit machine, as the kubelet gives them.
+pub const USERS_PER_POD: u32 = 65_536;
 
 /// `procMount`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

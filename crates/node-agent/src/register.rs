@@ -25,6 +25,8 @@ pub struct NodeFacts {
     pub capacity: BTreeMap<String, String>,
     /// `status.nodeInfo`.
     pub info: BTreeMap<String, String>,
+    /// Whether Pods can have users of their own (`hostUsers: false`).
+    pub user_namespaces: bool,
     /// Where the node serves logs and exec, if over the network.
     pub node_api_port: Option<u16>,
     /// Now, in nanoseconds since 1970.
@@ -94,6 +96,11 @@ fn status(facts: &NodeFacts) -> Value {
         ],
         "addresses": addresses,
         "nodeInfo": facts.info,
+        "features": {"supplementalGroupsPolicy": true},
+        "runtimeHandlers": [{
+            "name": "",
+            "features": {"recursiveReadOnlyMounts": true, "userNamespaces": facts.user_namespaces},
+        }],
     });
     if let Some(port) = facts.node_api_port {
         status["daemonEndpoints"] = json!({"kubeletEndpoint": {"Port": port}});
@@ -176,6 +183,7 @@ mod tests {
             pod_cidr: Some("10.201.0.0/24".to_owned()),
             capacity: BTreeMap::from([("cpu".to_owned(), "2".to_owned())]),
             info: BTreeMap::from([("architecture".to_owned(), "amd64".to_owned())]),
+            user_namespaces: true,
             node_api_port: None,
             started_wall_nanos: 0,
         };
@@ -186,5 +194,6 @@ mod tests {
         assert_eq!(status["conditions"][3]["type"], "Ready");
         assert_eq!(status["addresses"][0], json!({"type": "InternalIP", "address": "10.0.0.1"}));
         assert!(status.get("daemonEndpoints").is_none());
+        assert_eq!(status["runtimeHandlers"][0]["features"]["userNamespaces"], true);
     }
 }

@@ -9,6 +9,8 @@ mod probe;
 
 use serde::Serialize;
 
+pub(crate) use machine::has_user_namespaces;
+
 use crate::console::{Palette, print};
 use crate::exit::Code;
 use crate::failure::Failure;

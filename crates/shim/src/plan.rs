@@ -162,6 +162,14 @@ pub enum MountSource {
     /// The control groups as the container may see them: the v2 tree, or on v1 a tmpfs with one mount for each
     /// hierarchy, rooted in the container's own cgroup by its cgroup namespace.
     Cgroup,
+    /// Something that exists, outside of the root filesystem, with the owners of its files mapped into the Pod's user
+    /// namespace (KEP-127). What is mounted below it is as it is.
+    MappedBind {
+        /// Where it is.
+        path: PathBuf,
+        /// With everything that is mounted below it.
+        recursive: bool,
+    },
 }
 
 /// A device node.

@@ -18,14 +18,17 @@ use crate::plan::{ContainerPlan, ExternalPlan, ProcessPlan, SandboxPlan};
 /// up to its own: a daemon that is older or newer than a running shim goes on with the lower of the two.
 ///
 /// 2 has Attach, Await and SignalOnce, answers the repeated key of an exec, and a Kill of an exec ends its whole session.
-/// 3 has OpenExecServer.
-pub const VERSION: u32 = 3;
+/// 3 has OpenExecServer. 4 takes a user namespace beside CreateSandbox, and knows mounts with mapped owners.
+pub const VERSION: u32 = 4;
 
 /// The first version that has [`Request::Attach`], [`Request::Await`] and [`Request::SignalOnce`].
 pub const ATTACH_VERSION: u32 = 2;
 
 /// The first version that has [`Request::OpenExecServer`].
 pub const EXEC_SERVER_VERSION: u32 = 3;
+
+/// The first version whose sandboxes may have a user namespace of their own.
+pub const USERS_VERSION: u32 = 4;
 
 /// What the daemon sends: a request and the id that its reply repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +48,7 @@ pub enum Request {
         version: u32,
     },
     /// Start pause, which holds the Pod's namespaces, and make the Pod's cgroup and tmpfs. Beside it travel the program
-    /// of pause and, unless it is the machine's, the network namespace.
+    /// of pause and, unless they are the machine's, the network namespace and the user namespace that owns it.
     CreateSandbox {
         /// The action's key.
         key: String,

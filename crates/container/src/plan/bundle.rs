@@ -29,11 +29,18 @@ pub(crate) fn plan(
     if request.tty {
         return Err("a terminal, which external runtimes are not given yet".to_owned());
     }
+    let linux = request.spec.linux().clone().unwrap_or_default();
+    if linux.namespaces().iter().flatten().any(|namespace| namespace.typ() == LinuxNamespaceType::User) {
+        return Err(
+            "a user namespace of the Pod's own (hostUsers: false), which only podling's own runtime gives: \
+                    leave runtimeClassName and --runtime away"
+                .to_owned(),
+        );
+    }
     let id = format!("{}.{}", context.pod_cgroup.trim_start_matches('/'), request.key).replace('/', ".");
     let bundle = context.pod_dir.join("bundles").join(request.key.replace('/', "."));
     let rootfs = bundle.join("rootfs");
     let cgroup = cgroup_of(context.pod_cgroup, &request.key);
-    let linux = request.spec.linux().clone().unwrap_or_default();
     let operations = filesystem(request, context, &linux)?
         .into_iter()
         .map(|operation| match operation {

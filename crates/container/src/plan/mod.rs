@@ -139,6 +139,9 @@ fn namespaces(linux: &Linux, target: Option<&str>) -> Result<(CloneFlags, Vec<Jo
                 continue;
             }
         };
+        if kind == clone::NEW_USER && namespace.path().is_some() {
+            return Err("a user namespace to join by its path: only the sandbox's is joined".to_owned());
+        }
         if kind == clone::NEW_MOUNT {
             return Err("a mount namespace to join: the container needs one of its own".to_owned());
         }
@@ -158,6 +161,7 @@ fn kind_of(namespace: &LinuxNamespace) -> Result<(CloneFlags, bool), String> {
         LinuxNamespaceType::Network => Ok((clone::NEW_NETWORK, true)),
         LinuxNamespaceType::Ipc => Ok((clone::NEW_IPC, true)),
         LinuxNamespaceType::Uts => Ok((clone::NEW_UTS, true)),
+        LinuxNamespaceType::User => Ok((clone::NEW_USER, true)),
         LinuxNamespaceType::Pid => Ok((clone::NEW_PID, false)),
         LinuxNamespaceType::Mount => Ok((clone::NEW_MOUNT, false)),
         LinuxNamespaceType::Cgroup => Ok((clone::NEW_CGROUP, false)),
@@ -181,6 +185,7 @@ fn operations(
     let spec = &request.spec;
     let mut operations = filesystem(request, context, linux)?;
     for mount in spec.mounts().iter().flatten() {
+        only_by_the_pods_namespace(mount, linux)?;
         operations.push(Operation::Mount(mounts::plan(mount)?));
     }
     if !binds_dev(spec) {
@@ -212,6 +217,17 @@ fn operations(
     }
     operations.push(Operation::EnterRoot);
     Ok(operations)
+}
+
+/// Owners are mapped by the user namespace that the container is in, and by no other.
+fn only_by_the_pods_namespace(mount: &Mount, linux: &Linux) -> Result<(), String> {
+    let is_same =
+        mount.uid_mappings() == linux.uid_mappings() && mount.gid_mappings() == linux.gid_mappings();
+    if mounts::maps_owners(mount) && !is_same {
+        let target = mount.destination().display();
+        return Err(format!("the mappings of the mount at {target}, which are not those of the container"));
+    }
+    Ok(())
 }
 
 /// The staged binds and the root filesystem, for every runtime.

@@ -97,11 +97,24 @@ pub(super) fn plan(oci: &OciMount) -> Result<Mount, String> {
         }
     }
     mount.source = source(oci, bind, recursive, parameters)?;
+    if maps_owners(oci) {
+        mount.source = match mount.source {
+            MountSource::Bind { path, recursive } => MountSource::MappedBind { path, recursive },
+            _ => return Err(format!("uidMappings of {}, which is no bind mount", target.display())),
+        };
+    }
     if mount.source == MountSource::Cgroup && mount.propagation == 0 {
         // They are binds of the host's.
         mount.propagation = mount::PRIVATE;
     }
     Ok(mount)
+}
+
+/// Whether the owners of what is mounted are mapped.
+pub(super) fn maps_owners(mount: &OciMount) -> bool {
+    [mount.uid_mappings(), mount.gid_mappings()]
+        .into_iter()
+        .any(|mappings| mappings.as_ref().is_some_and(|mappings| !mappings.is_empty()))
 }
 
 fn source(

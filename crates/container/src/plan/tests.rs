@@ -9,6 +9,7 @@ use shim::plan::MountSource;
 
 use super::*;
 use crate::{LogConfig, Rootfs, RuntimeHandler};
+use linux::clone;
 
 fn request(spec: Value) -> ContainerRequest {
     ContainerRequest {
@@ -135,6 +136,39 @@ fn bind_options_become_attributes() {
 }
 
 #[test]
+fn a_user_namespace_is_the_sandboxs_and_binds_in_it_have_mapped_owners() {
+    let mut spec = minimal();
+    let mapping = json!([{ "containerID": 0, "hostID": 1_879_048_192, "size": 65_536 }]);
+    spec["linux"]["namespaces"] = json!([{ "type": "user" }, { "type": "pid" }]);
+    spec["linux"]["uidMappings"] = mapping.clone();
+    spec["linux"]["gidMappings"] = mapping.clone();
+    spec["mounts"] = json!([
+        { "destination": "/x", "source": "/y", "options": ["rbind"], "uidMappings": mapping, "gidMappings": mapping },
+        { "destination": "/z", "source": "/y", "options": ["bind"] },
+    ]);
+    let plan = planned(spec).unwrap();
+    let users = JoinedNamespace { kind: clone::NEW_USER, of: NamespaceOwner::Sandbox };
+    assert_eq!(plan.joined_namespaces, [users]);
+    assert_eq!(plan.new_namespaces, clone::NEW_MOUNT | clone::NEW_PID);
+    let sources: Vec<_> = plan
+        .operations
+        .iter()
+        .filter_map(|operation| match operation {
+            Operation::Mount(mount) => Some(mount.source.clone()),
+            _ => None,
+        })
+        .collect();
+    let path = PathBuf::from("/y");
+    assert_eq!(
+        sources,
+        [
+            MountSource::MappedBind { path: path.clone(), recursive: true },
+            MountSource::Bind { path, recursive: false },
+        ]
+    );
+}
+
+#[test]
 fn the_last_of_contradicting_options_holds() {
     let mount = mount(&["bind", "ro", "rw", "noatime", "strictatime"], "none").unwrap();
     assert_eq!(mount.set, attributes::STRICT_ACCESS_TIME);
@@ -163,7 +197,16 @@ fn what_cannot_be_carried_out_is_refused() {
     };
     refused(|spec| spec["process"]["args"] = json!([]), "no program");
     refused(|spec| spec["process"]["cwd"] = json!("here"), "not an absolute path");
-    refused(|spec| spec["linux"]["namespaces"] = json!([{ "type": "user" }]), "type user");
+    refused(|spec| spec["linux"]["namespaces"] = json!([{ "type": "time" }]), "type time");
+    refused(|spec| spec["linux"]["namespaces"] = json!([{ "type": "user", "path": "/x" }]), "by its path");
+    refused(
+        |spec| {
+            let mapping = json!([{ "containerID": 0, "hostID": 5, "size": 1 }]);
+            spec["mounts"] =
+                json!([{ "destination": "/x", "source": "/y", "options": ["bind"], "gidMappings": mapping }]);
+        },
+        "mappings of the mount at /x",
+    );
     refused(|spec| spec["linux"]["rootfsPropagation"] = json!("sideways"), "sideways");
     refused(
         |spec| spec["mounts"] = json!([{ "destination": "/x", "source": "rel", "options": ["bind"] }]),

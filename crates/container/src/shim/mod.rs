@@ -17,7 +17,9 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use linux::cgroup::Limits;
 use rustix::pipe::{PipeFlags, pipe_with};
-use shim::protocol::{ATTACH_VERSION, EXEC_SERVER_VERSION, Reply, Request, SandboxState, State, VERSION};
+use shim::protocol::{
+    ATTACH_VERSION, EXEC_SERVER_VERSION, Reply, Request, SandboxState, State, USERS_VERSION, VERSION,
+};
 use tokio::sync::mpsc;
 
 use crate::capabilities;
@@ -134,7 +136,12 @@ impl Shim {
     pub async fn create_sandbox(&self, sandbox: SandboxSpec) -> Result<Sandbox, Error> {
         let plan = plan::sandbox(&sandbox, &self.cgroup)
             .map_err(|error| Error::Spec { key: sandbox.key.clone(), reason: error.to_string() })?;
-        let beside = [Some(programs::pause()), sandbox.netns.as_ref().map(|netns| Ok(netns.as_fd()))];
+        if sandbox.users.is_some() {
+            self.need(USERS_VERSION, "give a Pod users of its own")?;
+        }
+        let namespaces = [&sandbox.netns, &sandbox.users].map(Option::as_ref);
+        let [netns, users] = namespaces.map(|held| held.map(|namespace| Ok(namespace.as_fd())));
+        let beside = [Some(programs::pause()), netns, users];
         let pass = |descriptor: std::io::Result<BorrowedFd<'_>>| descriptor?.try_clone_to_owned();
         let beside: Result<Vec<_>, _> = beside.into_iter().flatten().map(pass).collect();
         let beside = beside.map_err(|source| Error::Shim {

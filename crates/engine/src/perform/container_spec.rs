@@ -47,6 +47,7 @@ pub(super) fn make(
         pod_cgroup: &context.cgroup,
         node_memory_bytes: context.node.memory_bytes(),
         seccomp: seccomp(context, pod, container)?,
+        users: context.prepared().users,
         host_devices: &if privileged { crate::host_devices::list() } else { Vec::new() },
     })
     .map_err(|error| config_error(chain(&error)))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use container::{SandboxSpec, TmpfsMount};
 use lifecycle::{Event, Failure, Reason};
+use linux::user_namespace::IdRange;
 use model::pod::{Medium, Pod, VolumeSource};
 use volume::Prepared;
 
@@ -35,10 +36,14 @@ async fn create_and_attach(context: &Arc<PodContext>, attempt: u32) -> Result<St
         context.report_step("shim", begun);
         Ok(shim)
     };
-    let (shim, netns) = tokio::join!(shim, network_namespace(&pod));
-    let (shim, netns) = (shim?, netns?);
+    let (shim, namespaces) = tokio::join!(shim, namespaces(context, &pod));
+    let (shim, Namespaces { network: netns, users }) = (shim?, namespaces?);
     context.prepared().netns.clone_from(&netns);
-    let spec = sandbox_spec(context, &pod, attempt, netns.clone())?;
+    let users = match users {
+        Some(users) => Some(hold(context, &shim, users).await?),
+        None => None,
+    };
+    let spec = sandbox_spec(context, &pod, attempt, netns.clone(), users)?;
 
     // The network is made in its namespace while pause enters it. Neither is given up half-way because the other failed.
     let begun = clock::now().boot_nanos;
@@ -70,16 +75,62 @@ fn record(context: &PodContext, attempt: u32, standing: Option<StandingSandbox>)
     })
 }
 
-/// A network namespace of the Pod's own, unless it uses the machine's.
-async fn network_namespace(pod: &Pod) -> Result<Option<Arc<OwnedFd>>, Failure> {
+/// The namespaces that are made before pause, which then holds them.
+#[derive(Default)]
+struct Namespaces {
+    /// Unless it is the machine's.
+    network: Option<Arc<OwnedFd>>,
+    /// With hostUsers: false.
+    users: Option<NewUsers>,
+}
+
+/// A user namespace that nobody is in yet.
+struct NewUsers {
+    namespace: OwnedFd,
+    range: IdRange,
+    /// The claim on the range, unless the shim holds it already.
+    lock: Option<OwnedFd>,
+}
+
+/// Makes the namespaces of the Pod's own.
+async fn namespaces(context: &Arc<PodContext>, pod: &Pod) -> Result<Namespaces, Failure> {
     if pod.spec.host_network {
-        return Ok(None);
+        return Ok(Namespaces::default());
     }
-    let failure = |error: &dyn std::fmt::Display| {
-        failed(Reason::FailedCreatePodSandBox, format!("cannot make a network namespace: {error}"))
+    let failure = |what: &str, error: &dyn std::fmt::Display| {
+        failed(Reason::FailedCreatePodSandBox, format!("cannot make {what}: {error}"))
     };
-    let made = tokio::task::spawn_blocking(linux::netns::create).await.map_err(|error| failure(&error))?;
-    made.map(|netns| Some(Arc::new(netns))).map_err(|error| failure(&error))
+    let (what, has_own_users) = match pod.spec.host_users {
+        true => ("a network namespace", false),
+        false => ("a user namespace for hostUsers: false (see user.max_user_namespaces of sysctl)", true),
+    };
+    let context = Arc::clone(context);
+    let made = tokio::task::spawn_blocking(move || match has_own_users {
+        false => Ok(Namespaces { network: Some(Arc::new(linux::netns::create()?)), users: None }),
+        true => {
+            let (range, lock) = context.claim_users()?;
+            let created = linux::user_namespace::create_with_network(range)?;
+            let users = NewUsers { namespace: created.users, range, lock };
+            Ok(Namespaces { network: Some(Arc::new(created.network)), users: Some(users) })
+        }
+    });
+    let made: std::io::Result<Namespaces> = made.await.map_err(|error| failure(what, &error))?;
+    made.map_err(|error| failure(what, &error))
+}
+
+/// The shim holds the claim on the Pod's users for as long as it lives.
+async fn hold(
+    context: &Arc<PodContext>,
+    shim: &container::Shim,
+    users: NewUsers,
+) -> Result<Arc<OwnedFd>, Failure> {
+    let refused = |error: &dyn std::error::Error| failed(Reason::FailedCreatePodSandBox, chain(error));
+    if let Some(lock) = users.lock {
+        shim.hold(lock).await.map_err(|error| refused(&error))?;
+    }
+    context.directories.save_users(users.range).map_err(|error| refused(&error))?;
+    context.prepared().users = Some(users.range);
+    Ok(Arc::new(users.namespace))
 }
 
 async fn attach(
@@ -106,6 +157,7 @@ fn sandbox_spec(
     pod: &Pod,
     attempt: u32,
     netns: Option<Arc<OwnedFd>>,
+    users: Option<Arc<OwnedFd>>,
 ) -> Result<SandboxSpec, Failure> {
     let refused = |error: &dyn std::error::Error| failed(Reason::FailedCreatePodSandBox, chain(error));
     let name =
@@ -116,6 +168,7 @@ fn sandbox_spec(
         domainname: None,
         share_process_namespace: pod.spec.share_process_namespace,
         netns,
+        users,
         host_ipc: pod.spec.host_ipc,
         host_pid: pod.spec.host_pid,
         sysctls: pod.spec.security_context.sysctls.iter().cloned().collect(),

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use container::{ExecServer, Key, Shim, ShimConfig, ShimEvent};
 use image::Image;
 use lifecycle::{Event, Status};
+use linux::user_namespace::IdRange;
 use model::pod::Pod;
 use oci_spec::runtime::Process;
 use tokio::sync::{OnceCell, mpsc, oneshot, watch};
@@ -71,6 +72,10 @@ impl PodDirectories {
     }
 
     /// How the sandbox was attached; see [`super::records`].
+    pub(super) fn users_record(&self) -> PathBuf {
+        self.run.join("users.json")
+    }
+
     pub(super) fn sandbox_record(&self) -> PathBuf {
         self.run.join("sandbox.json")
     }
@@ -133,6 +138,8 @@ pub(crate) struct PreparedThings {
     pub(crate) stop_signals: BTreeMap<String, i32>,
     /// Images that are pulled before their containers are due.
     pub(crate) ahead: Option<Ahead>,
+    /// The Pod's users, if it has its own: the shim holds the claim on them.
+    pub(crate) users: Option<IdRange>,
     /// The sandbox's network namespace.
     pub(crate) netns: Option<Arc<std::os::fd::OwnedFd>>,
     /// What runs the probes' commands in each container, and of which incarnation it is.
@@ -181,6 +188,18 @@ impl PodContext {
     /// Waits until nobody else works on the files of volumes. Not to be held across an await.
     pub(crate) fn volumes_in_work(&self) -> MutexGuard<'_, ()> {
         lock(&self.volumes_in_work)
+    }
+
+    /// The users of a Pod with its own: those that its shim holds, else those it had before, else new ones, with the claim
+    /// that the shim is to hold.
+    pub(crate) fn claim_users(&self) -> std::io::Result<(IdRange, Option<std::os::fd::OwnedFd>)> {
+        if let Some(range) = self.prepared().users {
+            return Ok((range, None));
+        }
+        let seed = image::Digest::of(self.pod().meta.uid.as_bytes());
+        let seed = u64::from_str_radix(&seed.hex()[..8], 16).unwrap_or_default();
+        let allocation = crate::users::allocate(self.directories.load_users(), seed)?;
+        Ok((allocation.range, Some(allocation.lock)))
     }
 
     /// What the Pod can be told about itself and the node.
@@ -388,7 +407,11 @@ async fn shim_ended(context: &Arc<PodContext>) {
     context.end_cgroup().await;
     // Whoever waits for the end of an exec is told that nothing will come.
     lock(&context.execs).clear();
-    context.prepared().held.clear();
+    {
+        let mut prepared = context.prepared();
+        prepared.held.clear();
+        prepared.users = None;
+    }
     let recorded = container::recorded_exits(&context.directories.run).unwrap_or_default();
     for (key, exit) in recorded {
         let Some((container, attempt)) = parse_key(&key) else { continue };

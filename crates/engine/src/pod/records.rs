@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use lifecycle::User;
+use linux::user_namespace::IdRange;
 use network::Attachment;
 use oci_spec::runtime::Process;
 use serde::de::DeserializeOwned;
@@ -66,6 +67,15 @@ impl PodDirectories {
 
     pub(crate) fn forget_sandbox(&self) -> io::Result<()> {
         remove(&self.sandbox_record())
+    }
+
+    /// Whose users the Pod has on the machine: the next sandbox has the same, as with the kubelet.
+    pub(crate) fn save_users(&self, range: IdRange) -> io::Result<()> {
+        save(&self.users_record(), &(range.first, range.count))
+    }
+
+    pub(crate) fn load_users(&self) -> Option<IdRange> {
+        load(&self.users_record()).map(|(first, count)| IdRange { first, count })
     }
 
     pub(crate) fn save_volumes(&self, volumes: &BTreeMap<String, Prepared>) -> io::Result<()> {

@@ -26,7 +26,10 @@ use crate::{clock, perform, termination};
 pub(super) async fn recover(context: &Arc<PodContext>, memory: &Memory) -> World {
     let mut world = World::default();
     let state = match find_shim(context).await {
-        Some(shim) => shim.state().await.unwrap_or_default(),
+        Some(shim) => {
+            context.prepared().users = context.directories.load_users();
+            shim.state().await.unwrap_or_default()
+        }
         None => ShimState::default(),
     };
     for remembered in memory.incarnations() {

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 
 use container::StagedBind;
 use model::pod::{Container, Pod};
-use oci_spec::runtime::{LinuxDevice, LinuxNamespaceType, RootBuilder, Spec, SpecBuilder};
+use oci_spec::runtime::{
+    LinuxDevice, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespaceType, RootBuilder, Spec, SpecBuilder,
+};
 
 pub(crate) use linux::SeccompChoice;
 pub(crate) use mounts::VolumePath;
@@ -50,6 +52,8 @@ pub(crate) struct Input<'a> {
     pub node_memory_bytes: u64,
     /// The system call filter.
     pub seccomp: SeccompChoice,
+    /// The Pod's users, unless they are the machine's.
+    pub users: Option<::linux::user_namespace::IdRange>,
     /// Device nodes of the machine, for a privileged container.
     pub host_devices: &'a [LinuxDevice],
 }
@@ -127,6 +131,18 @@ pub(crate) fn build(input: &Input<'_>) -> Result<ContainerSpec, SpecError> {
     Ok(ContainerSpec { spec, staged })
 }
 
+/// The Pod's users as the OCI runtime spec has them. The mounts of a container have the same mappings.
+fn mappings(input: &Input<'_>) -> Result<Option<Vec<LinuxIdMapping>>, SpecError> {
+    let Some(range) = input.users else { return Ok(None) };
+    let mapping = LinuxIdMappingBuilder::default()
+        .container_id(0u32)
+        .host_id(range.first)
+        .size(range.count)
+        .build()
+        .map_err(|source| SpecError::Oci { container: input.container.name.clone(), source })?;
+    Ok(Some(vec![mapping]))
+}
+
 /// The namespaces of a container: those of the sandbox are joined by whoever starts it.
 fn namespaces(pod: &Pod) -> Vec<LinuxNamespaceType> {
     let mut types = vec![LinuxNamespaceType::Mount, LinuxNamespaceType::Cgroup];
@@ -138,6 +154,9 @@ fn namespaces(pod: &Pod) -> Vec<LinuxNamespaceType> {
     }
     if !pod.spec.host_pid {
         types.push(LinuxNamespaceType::Pid);
+    }
+    if !pod.spec.host_users {
+        types.push(LinuxNamespaceType::User);
     }
     types
 }

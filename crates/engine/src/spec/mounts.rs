@@ -134,12 +134,16 @@ fn filesystem(
         .map_err(|source| SpecError::Oci { container: input.container.name.clone(), source })
 }
 
+/// A bind mount. In a Pod with users of its own its files have their owners there as they have them on the disk, as the
+/// kubelet asks for with every mount (KEP-127, "Handling of volumes").
 fn bind(input: &Input<'_>, target: &str, source: &Path, options: &[&str]) -> Result<Mount, SpecError> {
-    MountBuilder::default()
+    let mut mount = MountBuilder::default()
         .destination(target)
         .typ("bind")
         .source(source)
         .options(options.iter().map(|option| (*option).to_owned()).collect::<Vec<_>>())
         .build()
-        .map_err(|source| SpecError::Oci { container: input.container.name.clone(), source })
+        .map_err(|source| SpecError::Oci { container: input.container.name.clone(), source })?;
+    mount.set_uid_mappings(super::mappings(input)?).set_gid_mappings(super::mappings(input)?);
+    Ok(mount)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use linux::user_namespace::IdRange;
 use model::manifest;
 use model::pod::Pod;
 use oci_spec::runtime::{Capability, LinuxNamespaceType, Mount, Spec};
@@ -18,6 +19,10 @@ fn pod(pod_fields: &str, container_fields: &str) -> Pod {
 }
 
 fn built(pod: &Pod) -> ContainerSpec {
+    built_for(pod, None)
+}
+
+fn built_for(pod: &Pod, users: Option<IdRange>) -> ContainerSpec {
     let volume = |read_only| VolumePath { path: PathBuf::from("/host/data"), read_only };
     let volumes = BTreeMap::from([("data".to_owned(), volume(false)), ("config".to_owned(), volume(true))]);
     let container = &pod.spec.containers[0];
@@ -45,6 +50,7 @@ fn built(pod: &Pod) -> ContainerSpec {
         pod_cgroup: "/podling/n/podu",
         node_memory_bytes: 8 << 30,
         seccomp: SeccompChoice::RuntimeDefault,
+        users,
         host_devices: &[],
     })
     .unwrap()
@@ -174,4 +180,35 @@ fn the_oom_score_follows_qos_and_request() {
     assert_eq!(score("    resources: {limits: {cpu: 1, memory: 1Gi}}\n"), -997);
     assert_eq!(score("    resources: {requests: {memory: 2Gi}}\n"), 750);
     assert_eq!(score("    resources: {requests: {memory: 1Mi}}\n"), 999);
+}
+
+#[test]
+fn a_pod_with_users_of_its_own_has_them_in_every_mount_and_joins_their_namespace() {
+    let range = IdRange { first: 0x7000_0000, count: 65_536 };
+    let spec = built_for(
+        &pod(
+            "  hostUsers: false\n  volumes: [{name: data, emptyDir: {}}]\n",
+            "    volumeMounts: [{name: data, mountPath: /data}]\n",
+        ),
+        Some(range),
+    )
+    .spec;
+    let linux = spec.linux().as_ref().unwrap();
+    let types: Vec<_> = linux.namespaces().iter().flatten().map(|namespace| namespace.typ()).collect();
+    assert!(types.contains(&LinuxNamespaceType::User));
+    let mapping = &linux.uid_mappings().as_ref().unwrap()[0];
+    assert_eq!((mapping.container_id(), mapping.host_id(), mapping.size()), (0, 0x7000_0000, 65_536));
+    for target in ["/data", "/etc/hosts", "/etc/resolv.conf", "/dev/shm", "/dev/termination-log"] {
+        let bound = mount(&spec, target).unwrap();
+        assert_eq!(bound.uid_mappings(), linux.uid_mappings(), "{target}");
+        assert_eq!(bound.gid_mappings(), linux.gid_mappings(), "{target}");
+    }
+    assert!(mount(&spec, "/proc").unwrap().uid_mappings().is_none(), "it is the Pod's own");
+}
+
+#[test]
+fn a_pod_with_the_machines_users_has_no_mappings() {
+    let spec = spec("", "");
+    assert!(spec.linux().as_ref().unwrap().uid_mappings().is_none());
+    assert!(mount(&spec, "/etc/hosts").unwrap().uid_mappings().is_none());
 }

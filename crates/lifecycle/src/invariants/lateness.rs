@@ -66,7 +66,7 @@ impl Round<'_> {
         let name = member.name();
         let attempt = track.attempt.unwrap_or(0);
         let is_kill = |action: &Action| matches!(action, Action::Kill { container, .. } if container == name);
-        if track.kill_done {
+        if track.kill_done || self.ledger.is_spared(self.pod, name, self.seen.sandbox) {
             return;
         }
         if self.ledger.teardown.as_ref().is_some_and(|teardown| teardown.at_once) {

@@ -199,10 +199,22 @@ impl Ledger {
                 self.tear_down(true, false, grace, now);
             }
         }
-        let starting = seen.in_flight.iter().any(|action| matches!(action, Action::Start { .. }));
-        if !starting && self.tracks.values().all(|track| track.running_since.is_none()) {
-            self.begin_new_run(seen.sandbox);
+        let counts = |name: &str| !self.is_spared(pod, name, seen.sandbox);
+        let is_start =
+            |action: &Action| matches!(action, Action::Start { container, .. } if counts(container));
+        let starting = seen.in_flight.iter().any(is_start);
+        if !starting && self.tracks.iter().all(|(name, track)| track.running_since.is_none() || !counts(name))
+        {
+            self.begin_new_run(pod, seen.sandbox);
         }
+    }
+
+    /// Ephemeral containers go on while all others restart in the same sandbox (KEP-5532).
+    pub(super) fn is_spared(&self, pod: &Pod, name: &str, sandbox: Sandbox) -> bool {
+        let stands = self.sandbox.is_some_and(|attempt| sandbox == (Sandbox::Ready { attempt }));
+        let restarts =
+            self.teardown.as_ref().is_some_and(|teardown| teardown.restarts_all && !teardown.is_final);
+        stands && restarts && member(pod, name).is_some_and(|member| member.role == Role::Ephemeral)
     }
 
     /// All main containers ended for good, or an init container failed for good.
@@ -222,13 +234,15 @@ impl Ledger {
         init_failed || mains(pod).all(done)
     }
 
-    fn begin_new_run(&mut self, sandbox: Sandbox) {
+    fn begin_new_run(&mut self, pod: &Pod, sandbox: Sandbox) {
+        let spared: Vec<String> =
+            self.tracks.keys().filter(|name| self.is_spared(pod, name, sandbox)).cloned().collect();
         let Some(teardown) = self.teardown.take_if(|teardown| !teardown.is_final) else { return };
         self.reruns_all = teardown.restarts_all;
         if self.sandbox.is_some_and(|attempt| sandbox != (Sandbox::Ready { attempt })) {
             self.sandbox = None;
         }
-        for track in self.tracks.values_mut() {
+        for (_, track) in self.tracks.iter_mut().filter(|(name, _)| !spared.contains(name)) {
             track.first_of_run = track.attempt.map_or(0, |attempt| attempt.saturating_add(1));
             track.passed_in_run = false;
             track.restart_requested = false;

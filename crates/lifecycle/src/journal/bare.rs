@@ -38,6 +38,7 @@ pub fn bare(pod: &Pod) -> Pod {
             share_process_namespace: false,
             host_pid: false,
             host_ipc: false,
+            host_users: true,
             hostname: None,
             subdomain: None,
             set_hostname_as_fqdn: false,

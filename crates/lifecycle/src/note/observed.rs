@@ -44,7 +44,7 @@ impl Memory {
         self.note_edited_images(pod, now, events);
         self.advance(pod);
         self.note_stop_causes(pod, now, events);
-        if !self.is_anything_alive(seen) {
+        if !self.is_anything_to_stop_alive(pod, seen) {
             self.conclude_stop(pod, seen.sandbox);
         }
         let since_wall_nanos = now.wall_nanos;
@@ -248,13 +248,23 @@ impl Memory {
                 .is_some_and(|ended| verdict(pod, Role::Main, main.container, ended) == Verdict::Stay)
     }
 
-    fn is_anything_alive(&self, seen: &Observation) -> bool {
-        self.containers.values().any(|container| container.running().is_some())
-            || seen.in_flight.iter().any(|action| matches!(action, Action::Start { .. }))
+    fn is_anything_to_stop_alive(&self, pod: &Pod, seen: &Observation) -> bool {
+        let counts = |name: &str| !member(pod, name).is_some_and(|m| self.spares(m.role, seen.sandbox));
+        let is_starting =
+            |action: &Action| matches!(action, Action::Start { container, .. } if counts(container));
+        self.containers.iter().any(|(name, memory)| memory.running().is_some() && counts(name))
+            || seen.in_flight.iter().any(is_starting)
+    }
+
+    /// Whether the stop that is under way leaves containers of that role alone.
+    pub(crate) fn spares(&self, role: Role, sandbox: Sandbox) -> bool {
+        let stands = self.sandbox.is_some_and(|attempt| sandbox == (Sandbox::Ready { attempt }));
+        stands && self.stopping.as_ref().is_some_and(|stopping| stopping.why.spares(role))
     }
 
     /// Everything is stopped: the Pod ends, or a new run begins.
     fn conclude_stop(&mut self, pod: &Pod, sandbox: Sandbox) {
+        let spares_ephemeral = self.spares(Role::Ephemeral, sandbox);
         let Some(mut stopping) = self.stopping.take() else { return };
         if stopping.why == StopCause::SandboxChanged && !self.may_start_again(pod) {
             stopping.why = StopCause::SandboxLost;
@@ -271,7 +281,9 @@ impl Memory {
         }
         self.rerun_completed = matches!(stopping.why, StopCause::RestartAll { .. });
         self.progress = 0;
-        for memory in self.containers.values_mut() {
+        let is_spared =
+            |name: &str| spares_ephemeral && member(pod, name).is_some_and(|m| m.role == Role::Ephemeral);
+        for (_, memory) in self.containers.iter_mut().filter(|(name, _)| !is_spared(name)) {
             memory.first_attempt = memory.next_attempt();
             memory.restart_requested = false;
         }

@@ -27,7 +27,9 @@ impl Plan<'_> {
     /// Every container. Sidecars are walked from the last one on, so that each knows whether one after it lives.
     pub(super) fn stop_all(&mut self) {
         let mut anyone_before = false;
-        for member in members(self.pod).filter(|member| member.role != Role::Sidecar) {
+        let spared = |role| self.memory.spares(role, self.seen.sandbox);
+        let others = members(self.pod).filter(|member| member.role != Role::Sidecar && !spared(member.role));
+        for member in others {
             anyone_before |= member.role != Role::Ephemeral && self.is_alive(member.name());
             if let Some(running) = self.memory.container(member.name()).running() {
                 self.stop(&member, running, true);

@@ -1,6 +1,6 @@
 //! `conditions`: their values, which `Memory::note` watches for transitions, and their reasons.
 
-use model::pod::Pod;
+use model::pod::{Pod, RestartRuleAction};
 
 use crate::memory::{Memory, StopCause};
 use crate::observation::{Observation, Sandbox};
@@ -12,8 +12,7 @@ use crate::status::{
 };
 
 /// Conditions that are absent rather than False.
-const ONLY_TRUE: [&str; 4] =
-    [ALL_CONTAINERS_RESTARTING, DISRUPTION_TARGET, POD_RESIZE_PENDING, POD_RESIZE_IN_PROGRESS];
+const ONLY_TRUE: [&str; 3] = [DISRUPTION_TARGET, POD_RESIZE_PENDING, POD_RESIZE_IN_PROGRESS];
 
 /// Every condition with its value.
 pub(crate) fn condition_values(pod: &Pod, memory: &Memory, seen: &Observation) -> [(&'static str, bool); 9] {
@@ -24,15 +23,13 @@ pub(crate) fn condition_values(pod: &Pod, memory: &Memory, seen: &Observation) -
     let has_sandbox = matches!(seen.sandbox, Sandbox::Ready { .. });
     let succeeded = memory.outcome.as_ref().is_some_and(|outcome| outcome.phase == Phase::Succeeded);
     let initialized = memory.progress >= pod.spec.init_containers.len();
-    let restarting_all =
-        memory.stopping.as_ref().is_some_and(|s| matches!(s.why, StopCause::RestartAll { .. }));
     [
         (POD_READY_TO_START_CONTAINERS, has_sandbox),
         (INITIALIZED, initialized || succeeded),
         (READY, containers_ready && gates_open),
         (CONTAINERS_READY, containers_ready),
         (POD_SCHEDULED, true),
-        (ALL_CONTAINERS_RESTARTING, restarting_all && !ended),
+        (ALL_CONTAINERS_RESTARTING, restarts_all(memory).is_some() && !ended),
         (DISRUPTION_TARGET, disruption(memory).is_some()),
         (POD_RESIZE_PENDING, going && memory.allocation_failure.is_some()),
         (POD_RESIZE_IN_PROGRESS, going && memory.resizing.is_some()),
@@ -41,7 +38,11 @@ pub(crate) fn condition_values(pod: &Pod, memory: &Memory, seen: &Observation) -
 
 /// `conditions`, with reasons and times.
 pub(super) fn conditions(pod: &Pod, memory: &Memory, seen: &Observation) -> Vec<Condition> {
-    let shown = |(kind, status): &(&str, bool)| *status || !ONLY_TRUE.contains(kind);
+    let shown = |(kind, status): &(&str, bool)| match *kind {
+        // It is False in a Pod to which it can happen, and absent in others.
+        ALL_CONTAINERS_RESTARTING => may_restart_all(pod),
+        kind => *status || !ONLY_TRUE.contains(&kind),
+    };
     let values = condition_values(pod, memory, seen).into_iter().filter(shown);
     let of = |(kind, status): (&'static str, bool)| {
         let (reason, message) = reason(pod, memory, seen, kind, status);
@@ -59,6 +60,12 @@ pub(super) fn conditions(pod: &Pod, memory: &Memory, seen: &Observation) -> Vec<
         }
     };
     values.map(of).collect()
+}
+
+/// Whether any rule restarts all containers (KEP-5532).
+fn may_restart_all(pod: &Pod) -> bool {
+    let mut rules = members(pod).flat_map(|member| &member.container.restart_policy_rules);
+    rules.any(|rule| rule.action == RestartRuleAction::RestartAllContainers)
 }
 
 /// Kubernetes' reason and message for the value of a condition.
@@ -80,8 +87,15 @@ fn reason(
             let message = format!("containers with incomplete status: [{}]", names(incomplete.collect()));
             (Some("ContainersNotInitialized"), Some(message))
         }
-        (READY | CONTAINERS_READY, false, Some(Phase::Succeeded)) => (Some("PodCompleted"), None),
-        (READY | CONTAINERS_READY, false, Some(_)) => (Some("PodFailed"), None),
+        (ALL_CONTAINERS_RESTARTING, true, _) => {
+            let message = restarts_all(memory)
+                .map(|container| format!("container {container} exited with restart policy rule"));
+            (Some("RestartAllContainersStarted"), message)
+        }
+        (READY | CONTAINERS_READY | ALL_CONTAINERS_RESTARTING, false, Some(Phase::Succeeded)) => {
+            (Some("PodCompleted"), None)
+        }
+        (READY | CONTAINERS_READY | ALL_CONTAINERS_RESTARTING, false, Some(_)) => (Some("PodFailed"), None),
         (READY, false, None) if unready(pod, memory).next().is_none() => {
             let shut = pod.spec.readiness_gates.iter().filter(|gate| !seen.gates.contains(*gate));
             let each = shut.map(|gate| format!("the status of pod readiness gate {gate:?} is not \"True\""));
@@ -105,6 +119,14 @@ fn reason(
             (failure.map(|f| f.reason.as_str()), failure.map(|f| f.message.clone()))
         }
         _ => (None, None),
+    }
+}
+
+/// Whose exit restarts all containers, while they are being stopped for it.
+fn restarts_all(memory: &Memory) -> Option<&str> {
+    match &memory.stopping.as_ref()?.why {
+        StopCause::RestartAll { container } => Some(container),
+        _ => None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use lifecycle::status::{CONTAINERS_READY, ContainerState, Phase};
+use lifecycle::status::{ALL_CONTAINERS_RESTARTING, CONTAINERS_READY, ContainerState, Phase};
 use lifecycle::{Action, Decision, Due, InstanceState, Observation, ProbeKind, Sandbox, Volumes};
 use model::pod::{Container, EphemeralContainer, Pod, RestartPolicy};
 
@@ -316,6 +316,20 @@ fn invariant_15_catches_an_ephemeral_container_that_restarts() {
             let ephemeral = pod.spec.ephemeral_containers.iter().map(|ephemeral| &ephemeral.container);
             decision.actions.extend(ephemeral.filter(ended).filter_map(|container| start(seen, container)));
         }
+    });
+}
+
+#[test]
+fn invariant_15_catches_an_ephemeral_container_that_is_killed_while_all_restart() {
+    assert_caught(15, |pod, seen, decision, _| {
+        let restarts =
+            decision.status.conditions.iter().any(|c| c.kind == ALL_CONTAINERS_RESTARTING && c.status);
+        let running = |e: &&EphemeralContainer| restarts && is_running(seen, &e.container.name);
+        let kill = |e: &EphemeralContainer| {
+            let attempt = seen.containers[&e.container.name].attempt;
+            Action::Kill { container: e.container.name.clone(), attempt }
+        };
+        decision.actions.extend(pod.spec.ephemeral_containers.iter().filter(running).map(kill));
     });
 }
 

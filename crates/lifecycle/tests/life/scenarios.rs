@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lifecycle::invariants::Ledger;
-use lifecycle::status::ContainerState;
+use lifecycle::status::{Condition, ContainerState};
 use lifecycle::{
     Action, Decision, End, Event, Fact, Memory, Policy, Status, Transition, decide, transitions,
 };
@@ -197,7 +197,8 @@ impl Play {
         let ready = if status.is_ready() { "Ready" } else { "not Ready" };
         let reason = status.reason.as_deref().map(|reason| format!(", {reason}")).unwrap_or_default();
         self.tell(format!("status: {}{reason}, {ready}", status.phase));
-        for condition in status.conditions.iter().filter(|condition| TOLD.contains(&&*condition.kind)) {
+        let told = |condition: &&Condition| condition.status && TOLD.contains(&&*condition.kind);
+        for condition in status.conditions.iter().filter(told) {
             let words = [&condition.reason, &condition.message].map(|word| word.clone().unwrap_or_default());
             self.tell(
                 format!("  {}: {}", condition.kind, words.join(", ")).trim_end_matches([',', ' ', ':']),
@@ -233,7 +234,7 @@ impl Play {
     }
 }
 
-/// Conditions that are told when they are there.
+/// Conditions that are told while they are True.
 const TOLD: [&str; 4] =
     ["AllContainersRestarting", "DisruptionTarget", "PodResizePending", "PodResizeInProgress"];
 
@@ -420,6 +421,7 @@ scenarios! {
     init_container_restart_policy_of_its_own
     restart_all_containers_by_a_sidecar
     restart_all_containers_backs_off
+    restart_all_containers_spares_ephemeral
     probe_rounds_lie_on_a_grid
     readiness_gates
     hooks_that_take_too_long

@@ -40,6 +40,7 @@ pub(crate) const HONOURED: &[(&str, &[&str])] = &[
             "hostIPC",
             "hostNetwork",
             "hostPID",
+            "hostUsers",
             "hostname",
             "hostnameOverride",
             "imagePullSecrets",
@@ -216,7 +217,6 @@ pub(crate) const SATISFIED: &[(&str, &str, Option<&str>, &str)] = &[
     ("ObjectMeta", "selfLink", None, "written by the system; Kubernetes itself ignores it"),
     ("ObjectMeta", "uid", None, "written by the system: whoever admits the Pod gives it a UID"),
     ("PodSpec", "automountServiceAccountToken", Some("false"), "no token is mounted anyway"),
-    ("PodSpec", "hostUsers", Some("true"), "the default"),
     ("PodSpec", "os", None, "Linux is checked by the reader; nothing else runs here"),
     ("PodSpec", "preemptionPolicy", None, "nothing is ever preempted on one machine"),
     ("PodSpec", "priority", Some("0"), "the default"),
@@ -235,7 +235,6 @@ const HINTS: &[(&str, &str, &str)] = &[
     ("PodSpec", "nodeSelector", "the Pod runs on this machine, whatever its labels"),
     ("PodSpec", "affinity", "the Pod runs on this machine"),
     ("PodSpec", "schedulingGates", "the Pod is not held back"),
-    ("PodSpec", "hostUsers", "the Pod shares the machine's user namespace"),
 ];
 
 /// What becomes of a field with that value.

@@ -14,6 +14,7 @@ pub(crate) mod probe;
 mod projected;
 pub(crate) mod resources;
 pub(crate) mod security;
+mod users;
 pub(crate) mod volume;
 
 use super::report::Report;

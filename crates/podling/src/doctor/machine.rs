@@ -14,6 +14,8 @@ use crate::typed::Directories;
 
 /// The oldest kernel that podling is made for: Debian 12's.
 const OLDEST_KERNEL: (u32, u32) = (6, 1);
+/// The first kernel on which the owners of a tmpfs can be mapped, and so those of Secrets and /dev/shm (KEP-127).
+const MAPPED_MOUNTS_KERNEL: (u32, u32) = (6, 3);
 /// tmpfs' magic number (statfs(2)).
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 /// overlayfs' magic number: a writable layer cannot lie on another overlay's writable layer.
@@ -130,8 +132,19 @@ fn user_namespaces() -> Finding {
             let advice = "only Pods with hostUsers: false need them: sysctl user.max_user_namespaces=15000";
             Finding::weak("user namespaces", "none allowed", advice)
         }
+        Ok(most) if parse_release(&release()).is_some_and(|version| version < MAPPED_MOUNTS_KERNEL) => {
+            let (major, minor) = MAPPED_MOUNTS_KERNEL;
+            let advice =
+                format!("only Pods with hostUsers: false miss it: they need Linux {major}.{minor} or later");
+            Finding::weak("user namespaces", format!("up to {most}, but no mapped mounts of tmpfs"), advice)
+        }
         Ok(most) => Finding::good("user namespaces", format!("up to {most}")),
     }
+}
+
+/// Whether Pods can have users of their own.
+pub(crate) fn has_user_namespaces() -> bool {
+    matches!(user_namespaces().verdict, super::Verdict::Good)
 }
 
 fn seccomp() -> Finding {

@@ -23,6 +23,7 @@ pub(super) fn facts(settings: &Settings, name: String, host_address: Option<IpAd
         pod_cidr: settings.pod_cidr.map(|cidr| cidr.to_string()),
         capacity: capacity(settings),
         info: info(),
+        user_namespaces: crate::doctor::has_user_namespaces(),
         node_api_port: None,
         started_wall_nanos: i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX),
         name,

@@ -7,8 +7,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use linux::clone::{self, CloneFlags};
+use linux::user_namespace::IdRange;
 
 use super::attempt::Attempt;
+use super::identity;
 use super::proc::Proc;
 use super::program::{self, Console};
 use super::report::Reporter;
@@ -27,6 +29,8 @@ pub(crate) struct ExecSurroundings {
     pub(crate) join_files: Vec<OwnedFd>,
     /// The container's first process.
     pub(crate) init: OwnedFd,
+    /// The users of the Pod, if they are not the machine's.
+    pub(crate) users: Option<IdRange>,
     /// The host's procfs.
     pub(crate) proc: Proc,
     /// Standard streams, unless there is a terminal.
@@ -49,12 +53,12 @@ pub(crate) fn become_exec_server(
     socket: OwnedFd,
 ) -> ! {
     let serve = || {
-        join(&surroundings)?;
+        join(process, &surroundings)?;
         // Its children are born in the container's PID namespace; it stays outside.
         clone::join_namespaces(surroundings.init.as_fd(), clone::NEW_PID)
             .attempt(Step::Namespaces, || "join the container's PID namespace".to_owned())?;
-        let ExecSurroundings { streams, proc, reporter, .. } = &surroundings;
-        program::serve(process, streams, proc, reporter, socket)
+        let ExecSurroundings { proc, reporter, .. } = &surroundings;
+        program::serve(process, surroundings.ungiven(), proc, reporter, socket)
     };
     match serve() {
         Ok(never) => match never {},
@@ -65,13 +69,27 @@ pub(crate) fn become_exec_server(
 }
 
 fn enter(process: &ProcessPlan, surroundings: &ExecSurroundings) -> Result<StartError, StartError> {
-    join(surroundings)?;
-    program::run(process, &surroundings.streams, &surroundings.proc, &surroundings.reporter, Console::Leave)
+    join(process, surroundings)?;
+    let ExecSurroundings { proc, reporter, .. } = surroundings;
+    program::run(process, surroundings.ungiven(), proc, reporter, Console::Leave)
 }
 
-fn join(surroundings: &ExecSurroundings) -> Result<(), StartError> {
+impl ExecSurroundings {
+    /// The streams that the process is still to be given.
+    fn ungiven(&self) -> Option<&Streams> {
+        self.users.is_none().then_some(&self.streams)
+    }
+}
+
+fn join(process: &ProcessPlan, surroundings: &ExecSurroundings) -> Result<(), StartError> {
     linux::cgroup::join_self(surroundings.join_files.iter().map(AsFd::as_fd))
         .attempt(Step::Cgroup, || "join the container's cgroup".to_owned())?;
-    clone::join_namespaces(surroundings.init.as_fd(), NAMESPACES)
-        .attempt(Step::Namespaces, || "join the container's namespaces".to_owned())
+    let describe = || "join the container's namespaces".to_owned();
+    let init = surroundings.init.as_fd();
+    let Some(users) = surroundings.users else {
+        return clone::join_namespaces(init, NAMESPACES).attempt(Step::Namespaces, describe);
+    };
+    program::give(process, &surroundings.streams, users, &surroundings.proc, &surroundings.reporter)?;
+    clone::join_namespaces(init, NAMESPACES | clone::NEW_USER).attempt(Step::Namespaces, describe)?;
+    identity::become_root().attempt(Step::Identity, || "become root of the Pod".to_owned())
 }

@@ -49,6 +49,13 @@ pub(super) fn set_limits(process: &ProcessPlan, proc: &Proc, reporter: &Reporter
     }
 }
 
+/// Becomes user and group 0 of the user namespace that the caller has just entered; it has all capabilities there.
+pub(crate) fn become_root() -> rustix::io::Result<()> {
+    set_thread_groups(&[])?;
+    set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
+    set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
+}
+
 fn libc_eperm() -> i32 {
     Errno::PERM.raw_os_error()
 }

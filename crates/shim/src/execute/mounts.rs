@@ -4,18 +4,19 @@
 //! appears there, so there is no moment in which it is writable or follows an exchanged name.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use linux::cgroup::Hierarchy;
 use linux::mount::{self, MountAttributes};
 use rustix::fs::{CWD, OFlags};
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, failure};
 use super::paths::{Kind, ensure_in, is_directory, open_exactly_in};
 use crate::plan::{Mount, MountSource};
 use crate::protocol::{StartError, Step};
@@ -31,16 +32,8 @@ pub(super) fn perform(
     cgroup: &str,
 ) -> Result<(), StartError> {
     match &mount.source {
-        MountSource::Bind { path, recursive } => {
-            let describe = || format!("bind {} to {}", path.display(), mount.target.display());
-            let tree = bind(path, *recursive).attempt(Step::Mount, describe)?;
-            set_attributes(&tree, mount, *recursive).attempt(Step::Mount, describe)?;
-            let kind = if is_directory(&tree).attempt(Step::Mount, describe)? {
-                Kind::Directory
-            } else {
-                Kind::File
-            };
-            attach(root, &tree, &mount.target, kind).attempt(Step::Mount, describe)
+        MountSource::Bind { .. } | MountSource::MappedBind { .. } => {
+            attach_bound(root, mount, &bound(mount, None)?)
         }
         MountSource::Filesystem { kind, source, parameters } => {
             let describe = || format!("mount {kind} at {}", mount.target.display());
@@ -59,8 +52,45 @@ pub(super) fn perform(
     }
 }
 
+/// What a mount binds, complete and detached; its owners mapped by the user namespace `users`, if it asks for that.
+pub(super) fn bound(mount: &Mount, users: Option<BorrowedFd<'_>>) -> Result<OwnedFd, StartError> {
+    let (path, recursive, mapped) = match &mount.source {
+        MountSource::Bind { path, recursive } => (path, *recursive, false),
+        MountSource::MappedBind { path, recursive } => (path, *recursive, true),
+        _ => return Err(failure(Step::Mount, "bind", io::Error::other("it is a filesystem of its own"))),
+    };
+    let describe = || format!("bind {} to {}", path.display(), mount.target.display());
+    let tree = bind(path, recursive).attempt(Step::Mount, describe)?;
+    if mapped {
+        let users = users.ok_or_else(|| io::Error::other("there is no user namespace"));
+        map_owners(&tree, users.attempt(Step::Mount, describe)?).attempt(Step::Mount, describe)?;
+    }
+    set_attributes(&tree, mount, recursive).attempt(Step::Mount, describe)?;
+    Ok(tree)
+}
+
+/// Puts what [`bound`] made in its place.
+pub(super) fn attach_bound(root: &OwnedFd, mount: &Mount, tree: &OwnedFd) -> Result<(), StartError> {
+    let put = || {
+        let kind = if is_directory(tree)? { Kind::Directory } else { Kind::File };
+        attach(root, tree, &mount.target, kind)
+    };
+    put().attempt(Step::Mount, || format!("put a mount at {}", mount.target.display()))
+}
+
+/// Maps the owners of a detached mount, or says what it lacks.
+pub(crate) fn map_owners(tree: &OwnedFd, users: BorrowedFd<'_>) -> io::Result<()> {
+    mount::map_owners(tree.as_fd(), users).map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::INVAL | Errno::NOSYS) => io::Error::other(
+            "its filesystem cannot show other owners (idmapped mounts), which hostUsers: false needs: they are had \
+             on ext4, xfs and btrfs since Linux 5.19, on tmpfs since 6.3, and not on NFS, /dev, /proc or /sys",
+        ),
+        _ => error,
+    })
+}
+
 /// A detached copy of what is mounted or lies at a path of the host.
-fn bind(path: &Path, recursive: bool) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn bind(path: &Path, recursive: bool) -> rustix::io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
@@ -119,7 +149,7 @@ fn set_propagation(tree: &OwnedFd, mount: &Mount) -> io::Result<()> {
 }
 
 /// Attaches a detached mount in the root filesystem.
-fn attach(root: &OwnedFd, tree: &OwnedFd, target: &Path, kind: Kind) -> io::Result<()> {
+pub(super) fn attach(root: &OwnedFd, tree: &OwnedFd, target: &Path, kind: Kind) -> io::Result<()> {
     let target = ensure_in(root, target, kind)?;
     attach_to(tree, &target)
 }

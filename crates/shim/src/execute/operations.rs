@@ -1,5 +1,6 @@
 //! Executing a plan's operations, one after the other.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -9,10 +10,10 @@ use rustix::fs::{CWD, OFlags};
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 
 use super::attempt::{Attempt, failure};
-use super::paths::{ensure_directory_in, ensure_directory_on_host};
+use super::paths::{Kind, ensure_directory_in, ensure_directory_on_host};
 use super::proc::Proc;
 use super::{devices, mounts, rootfs};
-use crate::plan::Operation;
+use crate::plan::{MountSource, Operation};
 use crate::protocol::{StagedBind, StartError, Step, TmpfsMount};
 
 /// What operations know of each other: the root filesystem they work in, and what hides a path.
@@ -22,16 +23,31 @@ pub(crate) struct Executor<'a> {
     cgroup: &'a str,
     root: Option<OwnedFd>,
     pub(super) covers: devices::Covers,
+    /// What was made beforehand, in the order of the operations that ask for it (see `users`).
+    trees: Option<VecDeque<OwnedFd>>,
 }
 
 impl<'a> Executor<'a> {
     /// Nothing done yet.
     pub(crate) fn new(proc: &'a Proc, hierarchy: &'a Hierarchy, cgroup: &'a str) -> Self {
-        Self { proc, hierarchy, cgroup, root: None, covers: devices::Covers::default() }
+        Self { proc, hierarchy, cgroup, root: None, covers: devices::Covers::default(), trees: None }
+    }
+
+    /// The same where what only the machine's root can make is there already.
+    pub(super) fn with_trees(
+        proc: &'a Proc,
+        hierarchy: &'a Hierarchy,
+        cgroup: &'a str,
+        trees: VecDeque<OwnedFd>,
+    ) -> Self {
+        Self { trees: Some(trees), ..Self::new(proc, hierarchy, cgroup) }
     }
 
     /// Executes one operation.
     pub(crate) fn execute(&mut self, operation: &Operation) -> Result<(), StartError> {
+        if self.trees.is_some() && self.put_tree(operation)? {
+            return Ok(());
+        }
         match operation {
             Operation::Stage(bind) => stage(bind),
             Operation::Rootfs(overlay) => {
@@ -66,6 +82,39 @@ impl<'a> Executor<'a> {
         }
     }
 
+    /// Puts what was made for an operation in its place; tells whether that was all of it.
+    fn put_tree(&mut self, operation: &Operation) -> Result<bool, StartError> {
+        match operation {
+            Operation::Stage(_) => {}
+            Operation::Rootfs(_) => {
+                let root = self.next_tree()?;
+                super::users::attach_over_root(&root)?;
+                self.root = Some(root);
+            }
+            Operation::Mount(mount)
+                if matches!(mount.source, MountSource::Bind { .. } | MountSource::MappedBind { .. }) =>
+            {
+                let tree = self.next_tree()?;
+                mounts::attach_bound(self.root()?, mount, &tree)?;
+            }
+            Operation::Device(device) => {
+                let tree = self.next_tree()?;
+                mounts::attach(self.root()?, &tree, &device.path, Kind::File)
+                    .attempt(Step::Device, || {
+                        format!("put the device {} in its place", device.path.display())
+                    })?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn next_tree(&mut self) -> Result<OwnedFd, StartError> {
+        self.trees.as_mut().and_then(VecDeque::pop_front).ok_or_else(|| {
+            failure(Step::Mount, "carry out the plan", std::io::Error::other("a part of it was not prepared"))
+        })
+    }
+
     /// Makes the root filesystem the root and drops the old one, by pivot_root(".", ".") as in pivot_root(2).
     fn enter_root(&mut self) -> Result<(), StartError> {
         let enter = |root: &OwnedFd| -> rustix::io::Result<()> {
@@ -91,7 +140,7 @@ fn no_root() -> StartError {
 }
 
 /// Binds a part of a volume to its staging path.
-fn stage(bind: &StagedBind) -> Result<(), StartError> {
+pub(super) fn stage(bind: &StagedBind) -> Result<(), StartError> {
     let describe = || format!("bind {} of volume {}", bind.sub_path.display(), bind.volume_root.display());
     let volume = rustix::fs::open(
         &bind.volume_root,

@@ -18,6 +18,7 @@ use super::proc::Proc;
 use super::report::{Report, Reporter};
 use super::stdio::{Streams, open_terminal};
 use linux::seccomp::Filter;
+use linux::user_namespace::IdRange;
 
 use crate::plan::ProcessPlan;
 use crate::protocol::{StartError, StartErrorKind, Step};
@@ -34,10 +35,38 @@ pub(super) enum Console {
     Leave,
 }
 
-/// Becomes the program. The caller is in its namespaces and its root already. Returns the failure.
-pub(super) fn run(
+/// Gives the calling process what only the machine's own root can give, before it enters the user namespace in which the
+/// program is to run: resource limits, a score, and streams that are the user's.
+pub(super) fn give(
     process: &ProcessPlan,
     streams: &Streams,
+    users: IdRange,
+    proc: &Proc,
+    reporter: &Reporter,
+) -> Result<(), StartError> {
+    for (what, id) in [("user", process.uid), ("group", process.gid)]
+        .into_iter()
+        .chain(process.groups.iter().map(|group| ("group", *group)))
+    {
+        if users.outside(id).is_none() {
+            let cause = io::Error::other(format!(
+                "with hostUsers: false a Pod has those from 0 to {}",
+                users.count - 1
+            ));
+            return Err(failure(Step::Identity, &format!("become {what} {id}"), cause));
+        }
+    }
+    if process.terminal.is_none() {
+        streams.install(users.outside(process.uid).unwrap_or(users.first))?;
+    }
+    identity::set_limits(process, proc, reporter)
+}
+
+/// Becomes the program. The caller is in its namespaces and its root already; without `streams` it was [given](give) those
+/// and its limits before. Returns the failure.
+pub(super) fn run(
+    process: &ProcessPlan,
+    streams: Option<&Streams>,
     proc: &Proc,
     reporter: &Reporter,
     console: Console,
@@ -54,7 +83,7 @@ pub(super) fn run(
 /// Becomes all that the program is, but goes on as this one: the server of the container's execs, to which `socket` leads.
 pub(super) fn serve(
     process: &ProcessPlan,
-    streams: &Streams,
+    streams: Option<&Streams>,
     proc: &Proc,
     reporter: &Reporter,
     socket: OwnedFd,
@@ -76,7 +105,7 @@ pub(super) fn serve(
 /// Takes on everything that the program is to have but its filter, if that can come last; returns what it is given.
 fn prepare(
     process: &ProcessPlan,
-    streams: &Streams,
+    streams: Option<&Streams>,
     proc: &Proc,
     reporter: &Reporter,
     console: Console,
@@ -84,11 +113,14 @@ fn prepare(
     linux::exec::reset_own_signals();
     // A process that leads a session already (an exec of a leader's child never does) is fine as it is.
     let _ = rustix::process::setsid();
-    match process.terminal {
-        Some(size) => open_terminal(size, process.uid, console == Console::Bind, reporter)?,
-        None => streams.install(process.uid)?,
+    match (process.terminal, streams) {
+        (Some(size), _) => open_terminal(size, process.uid, console == Console::Bind, reporter)?,
+        (None, Some(streams)) => streams.install(process.uid)?,
+        (None, None) => {}
     }
-    identity::set_limits(process, proc, reporter)?;
+    if streams.is_some() {
+        identity::set_limits(process, proc, reporter)?;
+    }
     set_labels(process, proc)?;
     rustix::process::umask(Mode::from_raw_mode(process.umask));
     // As root it can be entered even where the user has to be in a group of root's; as the user where root may not

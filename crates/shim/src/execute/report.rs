@@ -26,7 +26,7 @@ pub(crate) enum Report {
     Warning(String),
     /// The master of the terminal travels beside this.
     Terminal,
-    /// The container's first process has this pid (from an external runtime).
+    /// The container's first process has this pid: another process made it, which ends.
     Pid(i32),
     /// Everything is set; exec is next.
     Ready,

@@ -42,7 +42,8 @@ impl Streams {
         Ok(())
     }
 
-    /// Puts them in place, and gives pipes to the user who is to open them by /dev/stdout.
+    /// Puts them in place, and gives pipes to the user (as the caller's namespace counts) who is to open them by
+    /// /dev/stdout.
     pub(super) fn install(&self, uid: u32) -> Result<(), StartError> {
         let put = || -> io::Result<()> {
             for (number, stream) in self.streams.iter().enumerate() {

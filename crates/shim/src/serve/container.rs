@@ -15,7 +15,7 @@ use super::log::{Log, Stream};
 use super::requests::{Answer, Caller, done, refusal};
 use super::start::Birth;
 use super::{Role, Shim};
-use crate::execute::{Attempt, Streams, Surroundings, become_container, report_channel};
+use crate::execute::{Attempt, ForeignUsers, Streams, Surroundings, become_container, report_channel};
 use crate::plan::{ContainerPlan, DeviceAccess, JoinedNamespace, NamespaceOwner};
 use crate::protocol::{ContainerState, LogConfig, Reply, StartError, StartErrorKind, Step, UnixNanos};
 
@@ -91,13 +91,14 @@ impl Shim {
             }
         };
         let shares = self.sandbox.as_ref().is_some_and(|sandbox| sandbox.shares_processes);
+        let is_forerunner = has_own_users(&plan);
         let container = Container {
             state: ContainerState::Starting,
             cgroup,
             owns_cgroup: true,
             oom_kills_before,
             seccomp: plan.process.seccomp.map(|filter| self.share_filter(filter)),
-            pidfd: Some(pidfd),
+            pidfd: (!is_forerunner).then_some(pidfd),
             started: None,
             log,
             is_signalled: false,
@@ -110,7 +111,9 @@ impl Shim {
         if let Some(pipes) = pipes {
             self.adopt_pipes(&key, pipes)?;
         }
-        self.processes.insert(pid, Role::Container(key.clone()));
+        // A forerunner tells who the container is.
+        let role = if is_forerunner { Role::Runtime } else { Role::Container(key.clone()) };
+        self.processes.insert(pid, role);
         self.add_birth(channel, Birth::new(pid, Role::Container(key), caller).with_warnings(warnings))?;
         Ok(None)
     }
@@ -212,9 +215,6 @@ impl Shim {
             report_channel().attempt(Step::Stage, || "make a report channel".to_owned())?;
         let proc = self.proc.try_clone().attempt(Step::Stage, || "copy a descriptor".to_owned())?;
         let (single, hierarchy) = (self.single, self.hierarchy.clone());
-        let surroundings =
-            Surroundings { single, join_files, namespaces, proc, streams, hierarchy, reporter };
-
         // Made by the child after it has joined its cgroup.
         let mut flags = plan.new_namespaces & !clone::NEW_CGROUP;
         let shared = self.sandbox.as_ref().filter(|sandbox| sandbox.shares_processes);
@@ -227,6 +227,13 @@ impl Shim {
         if pid_namespace.is_some() {
             flags &= !clone::NEW_PID;
         }
+        let (users, pid_namespace, flags) = match has_own_users(plan) {
+            // The forerunner's mounts are its own, too.
+            true => (Some(self.foreign_users(pid_namespace, flags)?), None, clone::NEW_MOUNT),
+            false => (None, pid_namespace, flags),
+        };
+        let surroundings =
+            Surroundings { single, join_files, namespaces, proc, streams, hierarchy, users, reporter };
         let cloned = self
             .clone_into(pid_namespace.as_ref(), flags, directory.as_ref())
             .attempt(Step::Namespaces, || format!("clone a process for container {key}"))?;
@@ -234,6 +241,20 @@ impl Shim {
             Cloned::Child => become_container(plan, surroundings),
             Cloned::Parent { pid, pidfd } => Ok((pid, pidfd, channel, log, pipes)),
         }
+    }
+
+    /// What a container of a Pod with users of its own is made with.
+    fn foreign_users(
+        &self,
+        pid_namespace: Option<OwnedFd>,
+        new_namespaces: CloneFlags,
+    ) -> Result<ForeignUsers, StartError> {
+        let users = self.sandbox.as_ref().and_then(|sandbox| sandbox.users.as_ref()).ok_or_else(|| {
+            refusal(StartErrorKind::Setup, "the sandbox has no user namespace of its own".to_owned())
+        })?;
+        let namespace =
+            users.namespace.try_clone().attempt(Step::Namespaces, || "copy a descriptor".to_owned())?;
+        Ok(ForeignUsers { namespace, range: users.range, pid_namespace, new_namespaces })
     }
 
     /// Clones, with the child born in the PID namespace of another process if one is given. A process cannot enter
@@ -377,6 +398,11 @@ impl Shim {
         // The runtime's answer is the container's, if there is one.
         Ok(if container.external.is_some() { None } else { done(()) })
     }
+}
+
+/// Whether a container is among the Pod's users instead of the machine's.
+fn has_own_users(plan: &ContainerPlan) -> bool {
+    plan.joined_namespaces.iter().any(|namespace| namespace.kind == clone::NEW_USER)
 }
 
 pub(super) fn unknown(key: &str) -> StartError {

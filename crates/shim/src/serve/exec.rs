@@ -66,6 +66,7 @@ impl Shim {
         let surroundings = ExecSurroundings {
             join_files,
             init: init.try_clone().attempt(Step::Stage, || "copy a descriptor".to_owned())?,
+            users: self.id_range(),
             proc: self.proc.try_clone().attempt(Step::Stage, || "copy a descriptor".to_owned())?,
             streams: Streams::new(given).attempt(Step::Stdio, || "open /dev/null".to_owned())?,
             reporter,

@@ -47,6 +47,7 @@ impl Shim {
         let surroundings = ExecSurroundings {
             join_files,
             init: init.try_clone().attempt(Step::Stage, copied)?,
+            users: self.id_range(),
             proc: self.proc.try_clone().attempt(Step::Stage, copied)?,
             streams: Streams::new([None, None, None]).attempt(Step::Stdio, || "open /dev/null".to_owned())?,
             reporter,

@@ -7,11 +7,11 @@
 mod elsewhere;
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use super::Shim;
-use crate::execute::{Attempt, attach_on_host, ensure_directory_on_host};
+use crate::execute::{Attempt, attach_on_host, bind, ensure_directory_on_host, map_owners};
 use crate::plan::Operation;
 use crate::protocol::{StartError, Step};
 
@@ -23,8 +23,13 @@ impl Shim {
     pub(super) fn mount_layers(&mut self, operations: &mut [Operation]) -> Result<(), StartError> {
         for operation in operations {
             let Operation::Rootfs(overlay) = operation else { continue };
-            for layer in overlay.lower.iter_mut().filter(|layer| !layer.is_dir()) {
-                *layer = self.mount_layer(layer)?;
+            for layer in &mut overlay.lower {
+                if !layer.is_dir() {
+                    *layer = self.mount_layer(layer)?;
+                }
+                if self.id_range().is_some() {
+                    *layer = self.map_layer(layer)?;
+                }
             }
         }
         Ok(())
@@ -44,6 +49,24 @@ impl Shim {
         self.layers.push(image.to_owned());
         // Without the hint the next Pod mounts the image itself, and reads it anew.
         let _ = elsewhere::note(image, &target);
+        Ok(target)
+    }
+
+    /// The layer at `directory` with its owners mapped for a Pod that has users of its own: who is root in the image is root
+    /// of the Pod.
+    fn map_layer(&mut self, directory: &Path) -> Result<PathBuf, StartError> {
+        let known = self.mapped_layers.iter().position(|known| known == directory);
+        let target =
+            self.pod_dir.join("layers/mapped").join(known.unwrap_or(self.mapped_layers.len()).to_string());
+        let users = self.sandbox.as_ref().and_then(|sandbox| sandbox.users.as_ref());
+        let (None, Some(users)) = (known, users) else { return Ok(target) };
+        let map = || -> io::Result<()> {
+            let tree = bind(directory, false)?;
+            map_owners(&tree, users.namespace.as_fd())?;
+            attach(&tree, &target)
+        };
+        map().attempt(Step::Rootfs, || format!("map the owners of the layer {}", directory.display()))?;
+        self.mapped_layers.push(directory.to_owned());
         Ok(target)
     }
 }

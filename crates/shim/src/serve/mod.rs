@@ -26,6 +26,7 @@ mod sandbox;
 mod shutdown;
 mod start;
 mod time;
+mod users;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -74,7 +75,7 @@ enum Role {
     Exec(String),
     /// Runs a container's repeated commands.
     ExecServer(String),
-    /// A process that prepares or deletes a container with an external runtime.
+    /// A process that makes or deletes a container in another way than becoming it, and ends.
     Runtime,
 }
 
@@ -100,6 +101,8 @@ struct Shim {
     memory_volumes: Vec<PathBuf>,
     /// Layers of images that are mounted, each at its number.
     layers: Vec<PathBuf>,
+    /// Directories of layers that are mounted again with mapped owners, each at its number.
+    mapped_layers: Vec<PathBuf>,
     containers: BTreeMap<String, Container>,
     execs: BTreeMap<String, exec::Exec>,
     /// Execs that have ended lately: key, pid and end.
@@ -170,6 +173,7 @@ impl Shim {
             sandbox: None,
             memory_volumes: Vec::new(),
             layers: Vec::new(),
+            mapped_layers: Vec::new(),
             containers: BTreeMap::new(),
             execs: BTreeMap::new(),
             ended_execs: VecDeque::new(),

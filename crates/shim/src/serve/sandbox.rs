@@ -13,6 +13,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::requests::{Answer, Caller, refusal};
 use super::start::Birth;
+use super::users::Users;
 use super::{Role, Shim, time};
 use crate::execute::{Attempt, Report, Reporter, failure, report_channel, tmpfs};
 use crate::plan::SandboxPlan;
@@ -28,6 +29,8 @@ pub(super) struct Sandbox {
     pub(super) created_at: UnixNanos,
     /// Whether containers share pause's PID namespace.
     pub(super) shares_processes: bool,
+    /// The Pod's user namespace, unless that is the machine's.
+    pub(super) users: Option<Users>,
     /// POSIX shared memory, mounted in the shim's mount namespace.
     shm: Option<PathBuf>,
     /// Whether pause has been told to end.
@@ -41,7 +44,8 @@ pub(super) fn enter_own_mount_namespace(single: SingleThreaded) -> io::Result<()
 }
 
 impl Shim {
-    /// Starts pause in the Pod's namespaces. `descriptors`: the program of pause, and the network namespace.
+    /// Starts pause in the Pod's namespaces. `descriptors`: the program of pause, the network namespace, and the user
+    /// namespace.
     pub(super) fn create_sandbox(
         &mut self,
         caller: Caller,
@@ -64,23 +68,32 @@ impl Shim {
         let pause = descriptors.next().ok_or_else(|| {
             refusal(StartErrorKind::Setup, "the program of pause did not come with the request".to_owned())
         })?;
-        let netns = descriptors.next();
+        let (netns, users) = (descriptors.next(), descriptors.next());
         let (channel, reporter) =
             report_channel().attempt(Step::Namespaces, || "make a report channel".to_owned())?;
-        let cloned = clone::clone3(self.single, plan.new_namespaces, None)
-            .attempt(Step::Namespaces, || "make the namespaces of the Pod".to_owned())?;
+        let cloned = match &users {
+            Some(users) => self.clone_among(users, plan.new_namespaces),
+            None => clone::clone3(self.single, plan.new_namespaces, None),
+        };
+        let cloned = cloned.attempt(Step::Namespaces, || "make the namespaces of the Pod".to_owned())?;
         let (pid, pidfd) = match cloned {
             Cloned::Child => become_pause(&plan, &pause, netns.as_ref(), &reporter, self),
             Cloned::Parent { pid, pidfd } => (pid, pidfd),
         };
         drop(reporter);
         self.processes.insert(pid, Role::Pause);
+        let users = users.map(|namespace| self.users_of(pid, namespace)).transpose();
+        let users = users.inspect_err(|_| {
+            self.processes.remove(&pid);
+            let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+        })?;
         self.sandbox = Some(Sandbox {
             key,
             pid,
             pidfd,
             created_at: time::now(),
             shares_processes: plan.new_namespaces & clone::NEW_PID != 0,
+            users,
             shm: None,
             stopping: false,
         });

@@ -35,6 +35,7 @@ pub fn empty_pod() -> Pod {
         host_network: false,
         host_pid: false,
         host_ipc: false,
+        host_users: true,
         hostname: None,
         subdomain: None,
         set_hostname_as_fqdn: false,

@@ -2,7 +2,7 @@
 
 use super::environment::{self, MOST_STRING_BYTES};
 use super::probe::{self, ProbeKind};
-use super::{bounded, choice, resources, ruled, security, volume};
+use super::{bounded, choice, resources, ruled, security, users, volume};
 use crate::manifest::problem::ProblemKind;
 use crate::manifest::report::{Report, Target};
 use crate::manifest::tree::Node;
@@ -35,6 +35,7 @@ pub(crate) fn container(report: &mut Report<'_, '_>, node: &Node, around: &Surro
         forbid_for_init(report, node);
     }
     let security_context = security::of_container(report, node);
+    users::of_container(report, node, around.spec);
     let lifecycle = node.get("lifecycle");
     let mut hook =
         |field: &str| lifecycle.and_then(|node| probe::hook(report, node, field, around.grace_seconds));

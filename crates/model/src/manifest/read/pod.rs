@@ -1,7 +1,7 @@
 //! The Pod itself: what holds for all of its containers.
 
 use super::container::{self, Surroundings};
-use super::{bounded, check, choice, ephemeral, meta, resources, ruled, security, volume};
+use super::{bounded, check, choice, ephemeral, meta, resources, ruled, security, users, volume};
 use crate::manifest::problem::ProblemKind;
 use crate::manifest::report::{Report, Target};
 use crate::manifest::tree::Node;
@@ -57,6 +57,7 @@ fn spec_of(report: &mut Report<'_, '_>, node: &Node) -> PodSpec {
     let host_network = node.bool("hostNetwork").unwrap_or(false);
     let host_pid = node.bool("hostPID").unwrap_or(false);
     let host_ipc = node.bool("hostIPC").unwrap_or(false);
+    let host_users = users::host_users(report, node);
     let share_process_namespace = node.bool("shareProcessNamespace").unwrap_or(false);
     if let (true, true, Some(written)) =
         (share_process_namespace, host_pid, node.get("shareProcessNamespace"))
@@ -96,6 +97,7 @@ fn spec_of(report: &mut Report<'_, '_>, node: &Node) -> PodSpec {
         host_network,
         host_pid,
         host_ipc,
+        host_users,
         hostname: ruled(report, node, "hostname", names::dns_label).map(str::to_owned),
         subdomain: ruled(report, node, "subdomain", names::dns_label).map(str::to_owned),
         set_hostname_as_fqdn: node.bool("setHostnameAsFQDN").unwrap_or(false),

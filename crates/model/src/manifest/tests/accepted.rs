@@ -340,6 +340,7 @@ fn every_field_that_is_honoured_arrives() {
                 host_network: false,
                 host_pid: false,
                 host_ipc: false,
+                host_users: true,
                 hostname: None,
                 subdomain: None,
                 set_hostname_as_fqdn: false,
@@ -463,7 +464,7 @@ fn the_pod_may_come_before_what_it_needs() {
 #[test]
 fn what_is_not_honoured_is_named() {
     let text = pod(
-        "nodeSelector: {a: b}\ntolerations: [{key: a}]\naffinity: {}\npriority: 0\nhostUsers: false\nautomountServiceAccountToken: false\nschedulerName: default-scheduler\ntopologySpreadConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: DoNotSchedule}]\ncontainers:\n- {name: a, image: b, ports: [{containerPort: 80}], securityContext: {seLinuxOptions: {level: a}}, resizePolicy: [{resourceName: cpu, restartPolicy: NotRequired}], resources: {limits: {memory: 128m, nvidia.com/gpu: 1}}}\n- {name: b, image: b, ports: [{containerPort: 80}]}\nvolumes: [{name: x, emptyDir: {}}, {name: d, nfs: {server: a, path: /b}}]\n",
+        "nodeSelector: {a: b}\ntolerations: [{key: a}]\naffinity: {}\npriority: 0\nautomountServiceAccountToken: false\nschedulerName: default-scheduler\ntopologySpreadConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: DoNotSchedule}]\ncontainers:\n- {name: a, image: b, ports: [{containerPort: 80}], securityContext: {seLinuxOptions: {level: a}}, resizePolicy: [{resourceName: cpu, restartPolicy: NotRequired}], resources: {limits: {memory: 128m, nvidia.com/gpu: 1}}}\n- {name: b, image: b, ports: [{containerPort: 80}]}\nvolumes: [{name: x, emptyDir: {}}, {name: d, nfs: {server: a, path: /b}}]\n",
     );
     let warnings = accepted(&text).warnings;
     let lines: String =
@@ -471,7 +472,6 @@ fn what_is_not_honoured_is_named() {
     expect![[r#"
         NotHonoured spec.nodeSelector: valid Kubernetes, but not honoured by podling yet
         NotHonoured spec.tolerations: valid Kubernetes, but not honoured by podling yet
-        NotHonoured spec.hostUsers: valid Kubernetes, but not honoured by podling yet
         NotHonoured spec.topologySpreadConstraints: valid Kubernetes, but not honoured by podling yet
         NotHonoured spec.containers[0].securityContext.seLinuxOptions: valid Kubernetes, but not honoured by podling yet
         Suspicious spec.containers[0].resources.limits.memory: fractional byte value "128m" is invalid, must be an integer
@@ -510,4 +510,22 @@ fn a_pod_survives_a_checkpoint() {
     let pod = accepted(&container("resources: {limits: {memory: 1Gi}}\n")).pods.remove(0);
     let json = serde_json::to_string(&pod).expect("JSON");
     assert_eq!(serde_json::from_str::<Pod>(&json).expect("a Pod"), pod);
+}
+
+#[test]
+fn users_that_a_pod_of_its_own_users_does_not_have_are_named() {
+    let text = pod(
+        "hostUsers: false\nsecurityContext: {fsGroup: 65536, runAsUser: 65535}\ncontainers:\n- {name: a, image: b, securityContext: {runAsUser: 70000, procMount: Unmasked}}\n",
+    );
+    let accepted = accepted(&text);
+    assert!(!accepted.pods[0].spec.host_users);
+    let lines: String = accepted
+        .warnings
+        .iter()
+        .map(|warning| format!("{:?} {}\n", warning.kind, warning.summary()))
+        .collect();
+    expect![[r#"
+        Suspicious spec.securityContext.fsGroup: with hostUsers: false a Pod has the users and groups from 0 to 65535, so no container can start
+        Suspicious spec.containers[0].securityContext.runAsUser: with hostUsers: false a Pod has the users and groups from 0 to 65535, so no container can start
+    "#]].assert_eq(&lines);
 }

@@ -588,3 +588,30 @@ fn every_problem_carries_its_kind_for_machines() {
     assert_eq!(kinds, [ProblemKind::Required, ProblemKind::Invalid, ProblemKind::UnknownField]);
     assert_eq!(problems.count(), 3);
 }
+
+#[test]
+fn a_pod_with_users_of_its_own_shares_no_other_namespace_with_the_machine() {
+    check(
+        &pod(
+            "hostUsers: false\nhostNetwork: true\nhostPID: true\nhostIPC: true\ncontainers: [{name: a, image: b}]\n",
+        ),
+        expect![[r#"
+            7:16 spec.hostNetwork: Forbidden: when `hostUsers` is false
+            8:12 spec.hostPID: Forbidden: when `hostUsers` is false
+            9:12 spec.hostIPC: Forbidden: when `hostUsers` is false
+        "#]],
+    );
+}
+
+#[test]
+fn an_unmasked_proc_is_only_for_users_of_the_pods_own() {
+    check(
+        &pod(
+            "containers: [{name: a, image: b, securityContext: {procMount: Unmasked}}]\ninitContainers: [{name: c, image: b, securityContext: {procMount: Unmasked}}]\n",
+        ),
+        expect![[r#"
+            6:65 spec.containers[0].securityContext.procMount: Invalid value: "Unmasked": `hostUsers` must be false to use `Unmasked`
+            7:69 spec.initContainers[0].securityContext.procMount: Invalid value: "Unmasked": `hostUsers` must be false to use `Unmasked`
+        "#]],
+    );
+}
