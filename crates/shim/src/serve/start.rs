@@ -25,7 +25,7 @@ pub(super) struct Birth {
     terminal: Option<OwnedFd>,
     ready: bool,
     failure: Option<StartError>,
-    /// The first process, when an external runtime made it.
+    /// The first process, when another one made it.
     external_pid: Option<i32>,
     /// How that one ended, when it did so before its start was answered.
     pub(super) early_end: Option<WaitStatus>,
@@ -99,9 +99,12 @@ impl Shim {
         while let Some(channel) = &birth.channel {
             match receive_report(channel) {
                 Ok(Some((report, descriptor))) => {
-                    // A child of an external runtime is the shim's from the moment its pid is known.
-                    if let (Report::Pid(pid), Role::Container(_)) = (&report, &birth.role) {
+                    // What another process made is the shim's from the moment its pid is known.
+                    if let (Report::Pid(pid), Role::Container(key)) = (&report, &birth.role) {
                         self.processes.insert(*pid, birth.role.clone());
+                        if let Some(container) = self.containers.get_mut(key) {
+                            container.pidfd = super::container::open_pidfd(*pid);
+                        }
                     }
                     birth.note(report, descriptor);
                 }
@@ -174,9 +177,6 @@ impl Shim {
                 let started_at = time::now();
                 container.state = ContainerState::Running { pid, started_at };
                 container.started = Some((pid, started_at));
-                if external_pid.is_some() {
-                    container.pidfd = super::container::open_pidfd(pid);
-                }
                 Ok(Reply::Started { pid, started_at, warnings: birth.warnings.clone() })
             }
             Err(failure) => {
