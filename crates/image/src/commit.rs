@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use oci_spec::image::ImageConfiguration;
 use rustix::fs::FlockOperation;
 
+use crate::access::{self, PulledWith};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::record::{Image, ImageRecord, ImageSummary, LayerRecord, RefRecord, platform};
@@ -23,11 +24,12 @@ pub(crate) struct NewName {
     pub(crate) manifest: Option<Digest>,
     pub(crate) target: Option<Digest>,
     pub(crate) built_from: Option<String>,
+    pub(crate) pulled_with: Vec<PulledWith>,
 }
 
 impl NewName {
     pub(crate) fn plain(reference: Reference) -> Self {
-        Self { reference, manifest: None, target: None, built_from: None }
+        Self { reference, manifest: None, target: None, built_from: None, pulled_with: Vec::new() }
     }
 }
 
@@ -118,15 +120,21 @@ impl Images {
 
     fn write_name(&self, session: &Session, image: &Digest, name: NewName) -> Result<(), Error> {
         let key = name.reference.key();
+        let there = self.read_ref(&key).ok().flatten();
+        let pulled_with = match &there {
+            Some(there) if there.image == *image => access::merged(&there.pulled_with, name.pulled_with),
+            _ => name.pulled_with,
+        };
         let record = RefRecord {
             reference: key.clone(),
             image: image.clone(),
             manifest: name.manifest,
             target: name.target,
             built_from: name.built_from,
+            pulled_with,
         };
-        match self.read_ref(&key) {
-            Ok(Some(there)) if there == record => Ok(()),
+        match there {
+            Some(there) if there == record => Ok(()),
             _ => session.write_record(&self.ref_path(&key), &record),
         }
     }

@@ -8,6 +8,7 @@
 //! size and no link. This is the only room that talks to registries. It mounts nothing, but for the instant in which it
 //! tries whether the kernel would.
 
+mod access;
 mod archive;
 mod builtin;
 mod collect;
@@ -39,6 +40,7 @@ mod tree;
 mod unpack;
 pub mod user;
 
+pub use crate::access::Presence;
 pub use crate::builtin::{BUILTIN_NAME, Toolbox};
 pub use crate::collect::{Collected, CollectionPolicy};
 pub use crate::compression::Compression;

@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use self::failure::{Cause, FirstFailure};
 pub use self::failure::{PullError, PullReason};
 use self::queue::Queue;
+use crate::access::PulledWith;
 use crate::commit::{Config, NewImage, NewName};
 use crate::digest::Digest;
 use crate::error::Error;
@@ -178,9 +179,21 @@ impl Images {
             Some(hold) => Ok((vec![hold], Vec::new())),
             None => pull.fetch_layers(&remote_image.layers).await,
         };
+        let pulled_with = pulled_with(&pull.repository, &options.pull_secrets).await;
         let (pull, reference) = (Arc::clone(&pull), reference.clone());
-        blocking(move || pull.finish(&reference, &remote_image, layers)).await
+        blocking(move || pull.finish(&reference, &remote_image, layers, pulled_with)).await
     }
+}
+
+/// Which of a Pod's credentials the registry accepted. None: no credentials, or this machine's, which all Pods here have.
+async fn pulled_with(repository: &Repository, pull_secrets: &[Credentials]) -> Vec<PulledWith> {
+    let Some(accepted) = repository.accepted().await else { return Vec::new() };
+    let holders = pull_secrets.iter().filter(|credentials| credentials.has(&accepted));
+    let of_holder = |credentials: &Credentials| PulledWith {
+        holder: credentials.holder().map(str::to_owned),
+        fingerprint: accepted.fingerprint(),
+    };
+    holders.map(of_holder).collect()
 }
 
 /// An image as its registry describes it.
@@ -324,6 +337,7 @@ impl Pull {
         reference: &Reference,
         remote: &RemoteImage,
         layers: Result<(Vec<Hold>, Vec<LayerRecord>), Cause>,
+        pulled_with: Vec<PulledWith>,
     ) -> Result<Image, Cause> {
         let store = self.session.store();
         let (_holds, records) = match layers {
@@ -337,6 +351,7 @@ impl Pull {
         let name = |reference: Reference| NewName {
             manifest: Some(manifest.clone()),
             target: Some(remote.target.clone()),
+            pulled_with: pulled_with.clone(),
             ..NewName::plain(reference)
         };
         let mut names = vec![name(reference.clone()), name(reference.with_digest(remote.target.clone()))];

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use oci_spec::image::{Arch, ImageConfiguration, Os};
 use serde::{Deserialize, Serialize};
 
+use crate::access::PulledWith;
 use crate::compression::Compression;
 use crate::digest::Digest;
 use crate::reference::Reference;
@@ -51,6 +52,9 @@ pub(crate) struct RefRecord {
     /// What the built-in image was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) built_from: Option<String>,
+    /// With which of Pods' credentials it was pulled. None: it is for everybody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) pulled_with: Vec<PulledWith>,
 }
 
 /// An image in the store, ready to be mounted.

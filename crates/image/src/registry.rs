@@ -29,8 +29,8 @@ use tokio::sync::mpsc;
 pub(crate) use self::answer::{RegistryError, Status};
 use self::connection::Connection;
 pub(crate) use self::connection::Timeouts;
-use self::credentials::Keyring;
 pub(crate) use self::credentials::files_of_this_user;
+use self::credentials::{Credential, Keyring};
 pub use self::credentials::{Credentials, CredentialsError};
 use crate::archive::DOCUMENT_MAX_BYTES;
 use crate::digest::Digest;
@@ -170,6 +170,11 @@ impl Repository {
             failures += 1;
             self.wait(error, failures).await?;
         }
+    }
+
+    /// The credential that opened the endpoint that last gave something.
+    pub(crate) async fn accepted(&self) -> Option<Credential> {
+        self.endpoints.get(self.first_asked())?.accepted().await
     }
 
     /// The endpoint that is asked first now, by its place.

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use image::{Credentials, Images, PullError, PullOptions, PullReason, Reference, Silent};
+use image::{Credentials, Images, Presence, PullError, PullOptions, PullReason, Reference, Silent};
 use serde_json::json;
 use support::faults::{Fault, Faults, Request, answer};
 use support::registry::{Door, PASSWORD, Registry, USER};
@@ -85,6 +85,61 @@ async fn a_password_opens_a_registry() {
     fs::write(&file, format!("{{\"auths\": \"{PASSWORD}\"}}")).unwrap();
     let text = refused(&store, &reference, &files, PullReason::Configuration).await;
     assert!(text.contains("config.json"), "{text}");
+}
+
+/// KEP-2535: a private image that one Pod pulled is not for another that knows its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_pulled_with_a_secret_is_for_those_who_show_it_or_ask_the_registry() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, door) = (store(folder.path()), Door { password: true, ..Door::default() });
+    let registry = Registry::start_behind(folder.path(), door);
+    registry.push("team/app:v1", &test_image()).await;
+    let (reference, host) = (registry.reference("team/app:v1"), &registry.address);
+    let presence =
+        |options: &PullOptions| store.find_for(&reference, || options.pull_secrets.clone()).unwrap();
+    let (nothing, right, wrong) =
+        (PullOptions::default(), secret_for(host, PASSWORD), secret_for(host, "wrong"));
+    assert!(matches!(presence(&right), Presence::Absent));
+
+    pull(&store, &reference, &right).await.unwrap();
+    assert!(matches!(presence(&right), Presence::Present(_)));
+    assert!(matches!(presence(&secret_for(&format!("{host}/team"), PASSWORD)), Presence::Present(_)));
+    assert!(matches!(presence(&wrong), Presence::Guarded));
+    assert!(matches!(presence(&nothing), Presence::Guarded));
+    let digest = pull(&store, &reference, &right).await.unwrap().repo_digest.unwrap();
+    let by_digest = Reference::parse(&digest).unwrap();
+    assert!(matches!(store.find_for(&by_digest, Vec::new).unwrap(), Presence::Guarded));
+
+    // Who asks and is refused has changed nothing; nor has anybody's image gone.
+    for refused in [&nothing, &wrong] {
+        let error = pull(&store, &reference, refused).await.unwrap_err();
+        assert_eq!(error.reason(), PullReason::Unauthorized);
+        assert!(matches!(presence(refused), Presence::Guarded));
+    }
+    assert!(matches!(presence(&right), Presence::Present(_)));
+
+    // No file of the store has the password.
+    let files =
+        std::process::Command::new("grep").arg("-r").arg(PASSWORD).arg(store.root()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&files.stdout), "");
+
+    // This machine's own credentials are every Pod's, and so is what they pull.
+    let file = folder.path().join("config.json");
+    fs::write(&file, config_for(host, PASSWORD)).unwrap();
+    let machine = PullOptions { credential_files: vec![file], ..PullOptions::default() };
+    pull(&store, &reference, &machine).await.unwrap();
+    assert!(matches!(presence(&nothing), Presence::Present(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_public_is_for_everybody_whatever_was_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let registry = Registry::start(folder.path());
+    registry.push("app:v1", &test_image()).await;
+    let reference = registry.reference("app:v1");
+    pull(&store, &reference, &secret_for(&registry.address, PASSWORD)).await.unwrap();
+    assert!(matches!(store.find_for(&reference, Vec::new).unwrap(), Presence::Present(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -61,6 +61,31 @@ fn a_private_image_is_pulled_with_the_pods_secret() {
     }
 }
 
+/// KEP-2535: who knows only the name of what another Pod pulled has to ask the registry, and is refused like that.
+#[test]
+fn a_private_image_that_is_here_is_not_for_pods_without_its_secret() {
+    let podling = Podling::new();
+    let registry = Registry::start_locked(&podling);
+    registry.push("team/app", "v1", saying(&podling, "one"));
+    let container =
+        |policy: &str| format!("image: '{}/team/app:v1', imagePullPolicy: {policy}", registry.address);
+    let kind = "kubernetes.io/dockerconfigjson";
+    let right = config_for(&registry.address, PASSWORD);
+    let with = |policy: &str| with_secret(&container(policy), kind, ".dockerconfigjson", &right);
+    assert_eq!(podling.run(&with("IfNotPresent"), &[]).lines_of("app"), ["I am one"]);
+
+    let refused = podling.run(&once(&container("IfNotPresent")), &[]);
+    refused.assert_failed(125, &["ErrImagePull", "pulled with other credentials", "same imagePullSecrets"]);
+    let never = podling.run(&once(&container("Never")), &[]);
+    never.assert_failed(125, &["pull policy of Never", "pulled with other credentials"]);
+
+    // Whoever shows the same needs no registry any more.
+    let (if_not_present, without_registry) = (with("IfNotPresent"), with("Never"));
+    drop(registry);
+    assert_eq!(podling.run(&if_not_present, &[]).lines_of("app"), ["I am one"]);
+    assert_eq!(podling.run(&without_registry, &[]).lines_of("app"), ["I am one"]);
+}
+
 #[test]
 fn a_private_image_is_pulled_with_dockers_own_file() {
     let podling = Podling::new();

@@ -8,7 +8,7 @@ pub(crate) use self::ahead::Ahead;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use image::{Image, Images, Reference};
+use image::{Image, Images, Presence, Reference};
 use lifecycle::{Action, Done, Failure, Reason};
 use model::pod::ImagePullPolicy;
 
@@ -45,17 +45,15 @@ async fn obtain(context: &Arc<PodContext>, action: &Action, name: &str) -> Resul
     if Images::is_builtin(&reference) {
         return Ok((builtin(images.clone()).await?, false));
     }
-    if container.image_pull_policy != ImagePullPolicy::Always {
-        match images.find(&reference) {
-            Ok(Some(image)) => return Ok((image, false)),
-            Ok(None) if container.image_pull_policy == ImagePullPolicy::Never => {
-                let message = format!(
-                    "Container image \"{wanted}\" is not present with pull policy of Never: load it with \
-                     `podling image load`, or pull it"
-                );
-                return Err(stuck(Reason::ErrImageNeverPull, message));
+    let policy = container.image_pull_policy;
+    if policy != ImagePullPolicy::Always {
+        let shown = || secrets::options(context, name).0.pull_secrets;
+        match images.find_for(&reference, shown) {
+            Ok(Presence::Present(image)) => return Ok((*image, false)),
+            Ok(absent) if policy == ImagePullPolicy::Never => {
+                return Err(stuck(Reason::ErrImageNeverPull, never_pulled(wanted, &absent)));
             }
-            Ok(None) => {}
+            Ok(Presence::Absent | Presence::Guarded) => {}
             Err(error) => return Err(stuck(Reason::ErrImagePull, chain(&error))),
         }
     }
@@ -73,8 +71,12 @@ async fn obtain(context: &Arc<PodContext>, action: &Action, name: &str) -> Resul
             Ok((image, true))
         }
         Err(error) => {
-            // With another policy it would have been found before.
-            let advice = if is_here(images, &reference) { USE_WHAT_IS_HERE } else { "" };
+            let advice = match (is_here(images, &reference), policy) {
+                (false, _) => "",
+                // With another policy it would have been found before.
+                (true, ImagePullPolicy::Always) => USE_WHAT_IS_HERE,
+                (true, _) => PULLED_WITH_OTHERS,
+            };
             Err(failed(Reason::ErrImagePull, format!("{}{advice}", chain(&error))))
         }
     }
@@ -104,6 +106,21 @@ fn make_room(context: &PodContext) {
 /// Images that were loaded from an archive often have no registry at all.
 const USE_WHAT_IS_HERE: &str = "; an image of this name is on this machine, but imagePullPolicy is Always: set \
      imagePullPolicy: IfNotPresent to use it";
+
+/// Also for an image that was pulled with another Pod's `imagePullSecrets`, as in the kubelet since KEP-2535.
+const PULLED_WITH_OTHERS: &str = "; an image of this name is on this machine, but it was pulled with other credentials \
+     than this Pod has: give it the same imagePullSecrets";
+
+fn never_pulled(image: &str, presence: &Presence) -> String {
+    let how = match presence {
+        Presence::Guarded => {
+            "it was pulled with other credentials than this Pod has: give it the same imagePullSecrets, or \
+             imagePullPolicy: IfNotPresent to have the registry asked"
+        }
+        _ => "load it with `podling image load`, or pull it",
+    };
+    format!("Container image \"{image}\" is not present with pull policy of Never: {how}")
+}
 
 fn is_here(images: &Images, reference: &Reference) -> bool {
     matches!(images.find(reference), Ok(Some(_)))

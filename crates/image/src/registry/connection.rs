@@ -110,6 +110,14 @@ impl Connection {
         }
     }
 
+    /// The credential by which the endpoint has let us in. None: it asked for nothing, or gave strangers a token.
+    pub(crate) async fn accepted(&self) -> Option<Credential> {
+        let access = self.access.lock().await;
+        // What is shown was made of the first candidate that is left.
+        let has_opened = access.shown.is_some() && access.has_worked;
+        access.candidates.as_ref().filter(|_| has_opened)?.first().cloned()
+    }
+
     async fn follow(
         &self,
         first: &Url,

@@ -16,6 +16,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde::Deserialize;
 
 use super::credential_helper;
+use crate::digest::Digest;
 
 /// A way to prove who one is.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -28,6 +29,20 @@ pub(crate) enum Credential {
     Identity(String),
     /// Shown to the registry as it is.
     Token(String),
+}
+
+impl Credential {
+    /// A digest of it.
+    pub(crate) fn fingerprint(&self) -> String {
+        let parts = match self {
+            Self::Password { user, password } => ["password", user, password],
+            Self::Identity(token) => ["identity", token, ""],
+            Self::Token(token) => ["token", token, ""],
+        };
+        // With their lengths, so that no two lists of parts are one text.
+        let text: String = parts.iter().map(|part| format!("{}:{part}", part.len())).collect();
+        Digest::of(text.as_bytes()).hex().to_owned()
+    }
 }
 
 impl fmt::Debug for Credential {
@@ -48,6 +63,7 @@ pub struct CredentialsError {
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Credentials {
     place: String,
+    holder: Option<String>,
     entries: Vec<(Pattern, Credential)>,
     helpers: Vec<(Pattern, String)>,
     default_helper: Option<String>,
@@ -92,6 +108,25 @@ impl Credentials {
     /// Reads what a Secret of type `kubernetes.io/dockercfg` holds in `.dockercfg`: the entries alone.
     pub fn parse_legacy(place: &str, bytes: &[u8]) -> Result<Self, CredentialsError> {
         Self::of_entries(place, serde_json::from_slice(bytes).map_err(|error| unreadable(place, &error))?)
+    }
+
+    /// Names the object that holds them, so that newer ones in it are known for its own.
+    #[must_use]
+    pub fn held_by(self, holder: &str) -> Self {
+        Self { holder: Some(holder.to_owned()), ..self }
+    }
+
+    pub(crate) fn holder(&self) -> Option<&str> {
+        self.holder.as_deref()
+    }
+
+    /// What tells each of them from others without showing it.
+    pub(crate) fn fingerprints(&self) -> impl Iterator<Item = String> {
+        self.entries.iter().map(|(_, credential)| credential.fingerprint())
+    }
+
+    pub(crate) fn has(&self, credential: &Credential) -> bool {
+        self.entries.iter().any(|(_, other)| other == credential)
     }
 
     /// Without what could run a program: a manifest must not choose the programs of this machine.

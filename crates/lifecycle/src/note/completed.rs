@@ -276,5 +276,5 @@ impl Memory {
 }
 
 fn already_present(image: &str) -> String {
-    format!("Container image {image:?} already present on machine")
+    format!("Container image {image:?} already present on machine and can be accessed by the pod")
 }

@@ -16,7 +16,7 @@ pub(super) fn options(context: &PodContext, container: &str) -> (PullOptions, Op
         match context.node.control_plane.object(ObjectKind::Secret, &pod.meta.namespace, name) {
             None => missing.push(name.clone()),
             Some(secret) => match credentials(&secret) {
-                Ok(credentials) => pull_secrets.push(credentials),
+                Ok(credentials) => pull_secrets.push(held_by(&secret, credentials)),
                 Err(problem) => missing.push(format!("{name}: {problem}")),
             },
         }
@@ -31,6 +31,16 @@ pub(super) fn options(context: &PodContext, container: &str) -> (PullOptions, Op
         container: Some(container.to_owned()),
     });
     (PullOptions { pull_secrets, ..PullOptions::of_this_machine() }, warning)
+}
+
+/// Newer credentials of the same Secret may use what older ones pulled. One in a manifest has no UID: it is known by what it
+/// holds alone.
+fn held_by(secret: &KeyedObject, credentials: Credentials) -> Credentials {
+    let meta = &secret.meta;
+    match meta.uid.as_str() {
+        "" => credentials,
+        uid => credentials.held_by(&format!("{}/{}/{uid}", meta.namespace, meta.name)),
+    }
 }
 
 /// What a Secret of type kubernetes.io/dockerconfigjson or kubernetes.io/dockercfg holds. Its key tells which it is.
