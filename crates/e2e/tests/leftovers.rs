@@ -1,6 +1,6 @@
 //! Podling killed: what it leaves is found, told and taken away.
 
-use e2e::{Podling, Signal, pod};
+use e2e::{Node, Podling, Signal, pod};
 
 const SERVER: &str = "
     initContainers:
@@ -129,4 +129,32 @@ fn a_shim_holds_nothing_that_podling_was_started_with() {
     assert_eq!(holders(&shims[0]), 0, "the shim holds what is not its own");
     running.signal(Signal::TERM);
     running.wait();
+}
+
+/// Somebody removes the directories of a node that was killed: nobody could find its Pods by its files any more.
+#[test]
+fn doctor_ends_what_is_left_of_a_node_whose_directories_are_gone() {
+    let podling = Podling::new();
+    let mut node = Node::start(&podling, &[]);
+    std::fs::write(podling.base().join("pod.yaml"), pod("left", SERVER)).unwrap();
+    assert!(node.kubectl(["apply", "-f", "pod.yaml"]).status.success());
+    assert!(node.kubectl(["wait", "--for=condition=Ready", "pod/left", "--timeout=60s"]).status.success());
+    let told = podling.call(["doctor"]);
+    assert!(
+        !told.stdout.contains(&*podling.run_dir().to_string_lossy()) || !told.stdout.contains("removed"),
+        "{told}"
+    );
+    node.kill();
+    for directory in [podling.data_dir(), podling.run_dir()] {
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+    let told = podling.call(["doctor"]);
+    let expected =
+        format!("the node in {}, a directory that was removed, left 1 Pod", podling.run_dir().display());
+    assert!(told.code == 1 && told.stdout.contains(&expected), "{told}");
+    let told = podling.call(["doctor", "--clean"]);
+    assert!(told.stderr.contains(&*podling.run_dir().to_string_lossy()), "{told}");
+    podling.assert_nothing_left();
+    let told = podling.call(["doctor"]);
+    assert!(!told.stdout.contains(&expected), "{told}");
 }

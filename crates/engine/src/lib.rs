@@ -4,6 +4,7 @@
 //! The engine never knows where its Pods come from: it is given a [`control_plane::ControlPlane`] and tells
 //! it everything that happens. It knows no HTTP and no API store.
 
+pub mod abandoned;
 mod allocations;
 mod answer;
 mod cgroups;

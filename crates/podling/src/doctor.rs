@@ -7,6 +7,9 @@
 mod machine;
 mod probe;
 
+use std::path::PathBuf;
+
+use engine::abandoned::{self, Abandoned};
 use serde::Serialize;
 
 pub(crate) use machine::has_user_namespaces;
@@ -15,7 +18,7 @@ use crate::console::{Palette, print};
 use crate::exit::Code;
 use crate::failure::Failure;
 use crate::run::leftovers;
-use crate::run::place::{Place, Record};
+use crate::run::place::{Place, Record, absolute};
 use crate::typed::{self, ListOutput};
 
 /// One thing that was looked at.
@@ -64,15 +67,26 @@ pub(crate) fn perform(asked: typed::Doctor) -> Result<Code, Failure> {
     let is_root = rustix::process::geteuid().is_root();
     // Without root the directories of runs cannot be read, which is said by a finding already.
     let dead = if is_root { Place::claim_dead(&asked.directories)? } else { Vec::new() };
-    let records: Vec<Record> = dead.iter().map(|place| place.record.clone()).collect();
+    let abandoned = if is_root { abandoned_in(&asked.directories)? } else { Vec::new() };
+    let left = Left {
+        dead_runs: dead.iter().map(|place| place.record.clone()).collect(),
+        abandoned_nodes: abandoned.iter().map(AbandonedNode::of).collect(),
+    };
     match asked.output {
-        ListOutput::Table => print(text(&findings, &records, asked.clean, Palette::of_stdout()))?,
+        ListOutput::Table => print(text(&findings, &left, asked.clean, Palette::of_stdout()))?,
         ListOutput::Json => {
-            let document = serde_json::json!({ "machine": findings, "dead_runs": records });
-            print(format_args!("{document:#}\n"))?;
+            let document = Document { machine: &findings, left };
+            let document = serde_json::to_string_pretty(&document)
+                .map_err(|error| Failure::io("write", "the document")(error.into()))?;
+            print(format_args!("{document}\n"))?;
         }
     }
     let mut is_well = findings.iter().all(|finding| finding.verdict != Verdict::Missing);
+    if asked.clean {
+        is_well &= leftovers::end(&abandoned) == 0;
+    } else {
+        is_well &= abandoned.is_empty();
+    }
     if asked.clean && !dead.is_empty() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -85,7 +99,41 @@ pub(crate) fn perform(asked: typed::Doctor) -> Result<Code, Failure> {
     Ok(if is_well { Code::SUCCESS } else { Code::NOT_ALL_WELL })
 }
 
-fn text(findings: &[Finding], dead: &[Record], is_cleaning: bool, palette: Palette) -> String {
+/// Nodes of this run directory, be it that of `podling serve` or of a run, that is there no more.
+fn abandoned_in(directories: &typed::Directories) -> Result<Vec<Abandoned>, Failure> {
+    let asked = absolute(&directories.run_dir)?;
+    Ok(abandoned::find().into_iter().filter(|node| node.run_dir.starts_with(&asked)).collect())
+}
+
+/// What is left of podlings that are dead.
+#[derive(Debug, Default, Serialize)]
+struct Left {
+    dead_runs: Vec<Record>,
+    abandoned_nodes: Vec<AbandonedNode>,
+}
+
+/// A node whose directories were removed while its Pods ran.
+#[derive(Debug, Serialize)]
+struct AbandonedNode {
+    run_dir: PathBuf,
+    /// How many Pods still run.
+    pods: usize,
+}
+
+impl AbandonedNode {
+    fn of(found: &Abandoned) -> AbandonedNode {
+        AbandonedNode { run_dir: found.run_dir.clone(), pods: found.pods() }
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    machine: &'a [Finding],
+    #[serde(flatten)]
+    left: Left,
+}
+
+fn text(findings: &[Finding], left: &Left, is_cleaning: bool, palette: Palette) -> String {
     let width = findings.iter().map(|finding| finding.name.len()).max().unwrap_or(0);
     let mut text = String::new();
     for finding in findings {
@@ -100,10 +148,10 @@ fn text(findings: &[Finding], dead: &[Record], is_cleaning: bool, palette: Palet
         }
     }
     text.push('\n');
-    if dead.is_empty() {
+    if left.dead_runs.is_empty() {
         text.push_str("no dead run has left anything\n");
     }
-    for record in dead {
+    for record in &left.dead_runs {
         let pods: Vec<_> = record.pods.iter().map(|(_, name)| name.as_str()).collect();
         let pods = if pods.is_empty() { "no Pod yet".to_owned() } else { pods.join(", ") };
         text.push_str(&format!("run {} ({pods}) was killed and left:\n", record.id));
@@ -111,8 +159,20 @@ fn text(findings: &[Finding], dead: &[Record], is_cleaning: bool, palette: Palet
             text.push_str(&format!("  {}\n", place.display()));
         }
     }
-    if !dead.is_empty() && !is_cleaning {
+    if !left.dead_runs.is_empty() && !is_cleaning {
         text.push_str("the next `podling run` cleans up, or `podling doctor --clean` now\n");
+    }
+    for AbandonedNode { run_dir, pods } in &left.abandoned_nodes {
+        let run_dir = run_dir.display();
+        let pods = match pods {
+            0 => "no Pod, but parts of its network".to_owned(),
+            1 => "1 Pod, which runs".to_owned(),
+            many => format!("{many} Pods, which run"),
+        };
+        text.push_str(&format!("the node in {run_dir}, a directory that was removed, left {pods}\n"));
+    }
+    if !left.abandoned_nodes.is_empty() && !is_cleaning {
+        text.push_str("`podling doctor --clean` ends what is left of it\n");
     }
     text
 }
@@ -134,6 +194,6 @@ missing  overlayfs  not known to the kernel
 
 no dead run has left anything
 ";
-        assert_eq!(text(&findings, &[], false, Palette::plain()), expected);
+        assert_eq!(text(&findings, &Left::default(), false, Palette::plain()), expected);
     }
 }

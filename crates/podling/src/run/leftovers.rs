@@ -1,5 +1,6 @@
 //! What dead runs left behind, taken away: their processes, cgroups, network and files.
 
+use engine::abandoned::Abandoned;
 use engine::reclaim;
 
 use super::place::Place;
@@ -25,6 +26,19 @@ pub(crate) async fn clean(dead: Vec<Place>) -> usize {
         }
         for failure in place.remove() {
             print_warning(&chain(&failure));
+            failures += 1;
+        }
+    }
+    failures
+}
+
+/// Ends what is left of nodes whose directories are gone. Returns how much of it could not be ended.
+pub(crate) fn end(abandoned: &[Abandoned]) -> usize {
+    let mut failures = 0;
+    for node in abandoned {
+        eprintln!("ending what is left of the node in {}", node.run_dir.display());
+        for error in node.end() {
+            print_warning(&chain(&error));
             failures += 1;
         }
     }

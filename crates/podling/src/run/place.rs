@@ -160,7 +160,7 @@ fn claim(directory: &Path, directories: &Directories, dead: &mut Vec<Place>) -> 
     Ok(())
 }
 
-fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(Failure::io("find", path))
 }
 
