@@ -1,5 +1,7 @@
 //! Containers of a Pod with users of its own (KEP-127): root in them, nobody on the machine.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod pod;
 
 use std::os::fd::AsFd;

@@ -1,5 +1,7 @@
 //! `hostUsers: false` (KEP-127) with the built binary: the same Pod among other users.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::os::unix::fs::MetadataExt;
 
 use e2e::{Node, Podling, Signal, pod};
