@@ -296,8 +296,10 @@ async fn a_shared_pid_namespace_is_reaped_and_a_container_leaves_nothing_there()
     assert_eq!(exit.code, 0);
     assert!(output.lines().any(|line| line.trim().starts_with("1 /pause")), "{output}");
     assert!(output.contains("sleep 1000"), "it sees the other container: {output}");
-    let (_, output) =
-        pod.run("b/0", "while ps -o args | grep -q '^sleep 2000'; do :; done; ps -o stat,args").await;
+    // A zombie shows as [sleep] until pause has reaped it.
+    let until_reaped =
+        "while ps -o args | grep -q -e '^sleep 2000' -e '^.sleep.$'; do :; done; ps -o stat,args";
+    let (_, output) = pod.run("b/0", until_reaped).await;
     assert!(!output.lines().any(|line| line.starts_with('Z')), "pause reaps: {output}");
     assert!(!output.lines().any(|line| line.ends_with("  sleep 2000")), "{output}");
     pod.finish().await;
