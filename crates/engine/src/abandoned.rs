@@ -5,6 +5,7 @@
 //! A directory that is not there is looked for where its shim would see it, so that a node within a container of somebody
 //! else's is not taken for one.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -36,45 +37,41 @@ struct OrphanedShim {
 
 /// Looks for them. What cannot be read is nobody's.
 pub fn find() -> Vec<Abandoned> {
-    let mut found: Vec<Abandoned> = Vec::new();
-    let mut of = |run_dir: PathBuf| -> usize {
-        found.iter().position(|node| node.run_dir == run_dir).unwrap_or_else(|| {
-            found.push(Abandoned { run_dir, shims: Vec::new(), network: Vec::new() });
-            found.len() - 1
-        })
-    };
-    let mut parts = Vec::new();
+    let mut found = BTreeMap::new();
     for shim in orphaned_shims() {
-        parts.push((of(shim.run_dir.clone()), Ok(shim)));
+        node_in(&mut found, &shim.run_dir).shims.push(shim);
     }
     for leftover in orphaned_network() {
         if let Some(run_dir) = &leftover.run_dir {
-            parts.push((of(run_dir.into()), Err(leftover)));
+            node_in(&mut found, Path::new(run_dir)).network.push(leftover);
         }
     }
-    for (index, part) in parts {
-        match part {
-            Ok(shim) => found[index].shims.push(shim),
-            Err(leftover) => found[index].network.push(leftover),
-        }
-    }
-    found
+    found.into_values().collect()
 }
 
-fn orphaned_shims() -> Vec<OrphanedShim> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter_map(|pid| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let (run_dir, cgroup) = parse(&String::from_utf8(line).ok()?)?;
-        // It runs from memory; another program may call itself what it likes.
-        let program = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-        let is_shim = program.to_string_lossy().starts_with("/memfd:");
-        let seen_by_it = PathBuf::from(format!("/proc/{pid}/root{}", run_dir.display()));
-        let is_gone = !seen_by_it.try_exists().unwrap_or(true);
-        (is_shim && is_gone).then_some(OrphanedShim { pid, run_dir, cgroup })
+fn node_in<'f>(found: &'f mut BTreeMap<PathBuf, Abandoned>, run_dir: &Path) -> &'f mut Abandoned {
+    found.entry(run_dir.to_owned()).or_insert_with(|| Abandoned {
+        run_dir: run_dir.to_owned(),
+        shims: Vec::new(),
+        network: Vec::new(),
     })
-    .collect()
+}
+
+fn orphaned_shims() -> impl Iterator<Item = OrphanedShim> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| orphaned_shim(entry.file_name().to_str()?.parse().ok()?))
+}
+
+/// The process `pid`, if it is a shim whose node's directory is gone.
+fn orphaned_shim(pid: i32) -> Option<OrphanedShim> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let (run_dir, cgroup) = parse(&String::from_utf8(line).ok()?)?;
+    // It runs from memory; another program may call itself what it likes.
+    let program = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let is_shim = program.to_string_lossy().starts_with("/memfd:");
+    let seen_by_it = PathBuf::from(format!("/proc/{pid}/root{}", run_dir.display()));
+    let is_gone = !seen_by_it.try_exists().unwrap_or(true);
+    (is_shim && is_gone).then_some(OrphanedShim { pid, run_dir, cgroup })
 }
 
 /// The run directory of a shim's node and the Pod's cgroup, from the shim's command line: `podling-shim RUN/pods/UID CGROUP`.
@@ -103,12 +100,16 @@ impl Abandoned {
     /// Ends the Pods, and takes away cgroups and network. Goes on after an error and returns all.
     pub fn end(&self) -> Vec<ReclaimError> {
         let mut errors = Vec::new();
+        // Somebody has started it again meanwhile: it is nobody's leftover any more.
+        if self.run_dir.exists() {
+            return errors;
+        }
         let name = self.run_dir.display().to_string();
         for shim in &self.shims {
             // Its containers die with it.
             if let Some(process) =
                 Pid::from_raw(shim.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
-                && orphaned_shims().contains(shim)
+                && orphaned_shim(shim.pid).as_ref() == Some(shim)
             {
                 let _ = pidfd_send_signal(process, Signal::KILL);
             }

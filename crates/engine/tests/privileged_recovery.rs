@@ -286,6 +286,8 @@ fn whatever_instant_a_daemon_is_killed_everything_happens_once() {
         let status = daemon.status(all_run);
         assert_eq!((first_process(&remains, &pod), &status.pod_ips), (pid, &address), "round {round}");
         assert_eq!(status.container_statuses[0].restart_count, 0);
+        // A stop ends a hook that has only just begun.
+        is_written(&out, "post-start", 1);
         // While it stops.
         daemon.delete(&pod);
         daemon.kill_within(&mut random, Duration::from_millis(200));

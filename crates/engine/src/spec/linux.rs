@@ -57,7 +57,8 @@ pub(super) fn build(input: &Input<'_>) -> Result<Linux, SpecError> {
         .devices(input.host_devices.to_vec())
         .build()
         .map_err(oci)?;
-    linux.set_uid_mappings(super::mappings(input)?).set_gid_mappings(super::mappings(input)?);
+    let mappings = super::mappings(input)?;
+    linux.set_uid_mappings(mappings.clone()).set_gid_mappings(mappings);
     linux.set_seccomp(match &input.seccomp {
         SeccompChoice::Unconfined => None,
         SeccompChoice::Localhost(profile) => Some((**profile).clone()),

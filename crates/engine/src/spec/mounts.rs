@@ -144,6 +144,7 @@ fn bind(input: &Input<'_>, target: &str, source: &Path, options: &[&str]) -> Res
         .options(options.iter().map(|option| (*option).to_owned()).collect::<Vec<_>>())
         .build()
         .map_err(|source| SpecError::Oci { container: input.container.name.clone(), source })?;
-    mount.set_uid_mappings(super::mappings(input)?).set_gid_mappings(super::mappings(input)?);
+    let mappings = super::mappings(input)?;
+    mount.set_uid_mappings(mappings.clone()).set_gid_mappings(mappings);
     Ok(mount)
 }
