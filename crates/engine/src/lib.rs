@@ -19,6 +19,7 @@ mod host_devices;
 mod http_probe;
 mod identity;
 pub mod journal;
+mod kept_layers;
 pub mod logs;
 mod names;
 mod network;

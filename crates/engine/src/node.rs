@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::allocations::Allocations;
 use crate::checkpoint::Saved;
 use crate::control_plane::{ControlPlane, PodChange, Report, ReportKind};
+use crate::kept_layers::KeptLayers;
 use crate::logs::Growth;
 use crate::pod::{Input, PodContext, PodDirectories, PodTask};
 use crate::predecessor::Predecessor;
@@ -34,6 +35,8 @@ pub struct NodeConfig {
     pub layer_form: Option<image::LayerForm>,
     /// When images that nobody uses make room for those that are pulled; `None`: never.
     pub image_collection: Option<image::CollectionPolicy>,
+    /// Whether layers stay mounted when the Pods that used them are gone.
+    pub keep_layers: bool,
     /// Where `seccompProfile.localhostProfile` is looked up.
     pub seccomp_dir: PathBuf,
     /// Path of an OCI runtime that creates the containers instead of podling itself.
@@ -73,6 +76,7 @@ pub(crate) struct NodeShared {
     pub(crate) config: NodeConfig,
     pub(crate) control_plane: Arc<dyn ControlPlane>,
     pub(crate) images: Images,
+    pub(crate) kept_layers: Option<KeptLayers>,
     pub(crate) network: crate::network::NodeNetwork,
     pub(crate) allocations: Allocations,
     memory_bytes: OnceLock<u64>,
@@ -163,12 +167,17 @@ impl Node {
             Some(form) => images.with_layers(form),
             None => images,
         };
+        let kept_layers = match config.keep_layers {
+            true => KeptLayers::begin(&images.layers(), &config.run_dir),
+            false => None,
+        };
         let shared = Arc::new(NodeShared {
             network: crate::network::NodeNetwork::new(&config),
             allocations: Allocations::new(crate::allocations::machine()),
             config,
             control_plane,
             images,
+            kept_layers,
             memory_bytes: OnceLock::new(),
             cores: OnceLock::new(),
             pods: Mutex::default(),
@@ -193,6 +202,9 @@ impl Node {
         let has_pods = self.shared.pods().iter().any(|pod| pod.running_shim().is_some());
         self.pods.abort();
         let _ = self.pods.await;
+        if let Some(kept_layers) = &self.shared.kept_layers {
+            kept_layers.close().await;
+        }
         let mut errors = Vec::new();
         if has_pods {
             return errors;

@@ -114,13 +114,13 @@ impl Images {
             blobs.insert(layer.blob);
         }
         sync_directory(&self.path("layers"))?;
-        for path in entries(&self.path("l"))? {
+        for path in entries(&self.layers())? {
             if !directories.contains(&path) {
                 session.discard(&path)?;
             }
         }
         for path in entries(&self.path("mounted"))? {
-            if !path.file_name().is_some_and(|layer| directories.contains(&self.path("l").join(layer))) {
+            if !path.file_name().is_some_and(|layer| directories.contains(&self.layers().join(layer))) {
                 remove_file(&path)?;
             }
         }

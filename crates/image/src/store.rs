@@ -106,6 +106,11 @@ impl Images {
         self.path("base")
     }
 
+    /// Where the layers lie, each under a name that no other layer ever has.
+    pub fn layers(&self) -> PathBuf {
+        self.path("l")
+    }
+
     /// The store's directory.
     pub fn root(&self) -> &Path {
         &self.root
@@ -221,7 +226,7 @@ impl Images {
     }
 
     pub(crate) fn layer_path(&self, diff_id: &Digest) -> PathBuf {
-        self.root.join("l").join(short(diff_id))
+        self.layers().join(short(diff_id))
     }
 
     pub(crate) fn layer_record_path(&self, diff_id: &Digest) -> PathBuf {

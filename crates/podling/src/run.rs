@@ -76,6 +76,7 @@ fn run(asked: typed::Run, clock: Clock) -> Result<Code, Failure> {
             layer_form: asked.layers.form(),
             // The images of this machine are not one run's to remove.
             image_collection: None,
+            keep_layers: false,
             seccomp_dir: asked.directories.data_dir.join("seccomp"),
             oci_runtime,
             policy: Policy::default(),

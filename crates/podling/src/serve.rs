@@ -312,6 +312,7 @@ async fn start_engine(settings: &Settings, id: String, agent: &NodeAgent) -> Res
         image_dir: settings.image_dir.clone(),
         layer_form: settings.layer_form,
         image_collection: Some(image::CollectionPolicy::default()),
+        keep_layers: true,
         seccomp_dir: settings.data_dir.join("seccomp"),
         oci_runtime,
         policy: settings.policy,

@@ -9,6 +9,7 @@ pub mod commands;
 mod execute;
 pub mod exits;
 pub mod frame;
+pub mod mounted;
 pub mod plan;
 pub mod protocol;
 pub mod serve;

@@ -43,12 +43,13 @@ impl Changes {
 
     /// Watches a directory; the same one has the same number again.
     pub fn add(&self, directory: &Path) -> io::Result<i32> {
-        let changes = WatchFlags::MODIFY
-            | WatchFlags::CREATE
-            | WatchFlags::MOVED_FROM
-            | WatchFlags::MOVED_TO
-            | WatchFlags::ONLYDIR;
-        Ok(inotify::add_watch(self.inotify.get_ref(), directory, changes)?)
+        let grows = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO;
+        self.watch(directory, grows)
+    }
+
+    /// Watches a directory for these events alone.
+    pub(crate) fn watch(&self, directory: &Path, events: WatchFlags) -> io::Result<i32> {
+        Ok(inotify::add_watch(self.inotify.get_ref(), directory, events | WatchFlags::ONLYDIR)?)
     }
 
     fn remove(&self, number: i32) {

@@ -21,6 +21,9 @@ pub(super) async fn pull(context: &Arc<PodContext>, action: &Action, name: &str)
     let begun = clock::now().boot_nanos;
     match obtain(context, action, name).await {
         Ok((image, pulled)) => {
+            if let Some(kept_layers) = &context.node.kept_layers {
+                kept_layers.keep(&image.layers).await;
+            }
             let image_id = image.image_id().to_owned();
             let size_bytes = image.size_bytes;
             context.prepared().images.insert(name.to_owned(), Arc::new(image));

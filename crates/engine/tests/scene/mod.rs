@@ -114,6 +114,7 @@ pub fn config(name: &str, directory: &Path) -> NodeConfig {
         image_dir: directory.join("images"),
         layer_form: None,
         image_collection: None,
+        keep_layers: false,
         seccomp_dir: directory.join("seccomp"),
         oci_runtime: None,
         policy: lifecycle::Policy::default(),

@@ -1,10 +1,8 @@
 //! Layers that are EROFS images: each is mounted once, for all containers of the Pod, and ends with the shim's mount
-//! namespace. While another Pod has it mounted too, both share what was read of it ([`elsewhere`]).
+//! namespace. While somebody else has it mounted too, both share what was read of it ([`mounted`](crate::mounted)).
 //!
 //! This is the one mount that the shim makes itself once the Pod runs, so that containers share it and its pages. It waits
 //! for the disk that the images are on, as writing the logs waits for theirs.
-
-mod elsewhere;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::Shim;
 use crate::execute::{Attempt, attach_on_host, bind, ensure_directory_on_host, map_owners};
+use crate::mounted::{self, Holder, Stranded};
 use crate::plan::Operation;
 use crate::protocol::{StartError, Step};
 
@@ -41,14 +40,15 @@ impl Shim {
         if known.is_some() {
             return Ok(target);
         }
-        let mounted = match elsewhere::copy(image, self.single) {
-            Some(copy) => attach(&copy, &target),
-            None => mount(image, &target),
+        let mounted = match mounted::copy(image, self.single.into()) {
+            Ok(Some(copy)) => attach(&copy, &target),
+            Ok(None) => mount(image, &target),
+            Err(Stranded) => std::process::abort(),
         };
         mounted.attempt(Step::Rootfs, || format!("mount the layer {}", image.display()))?;
         self.layers.push(image.to_owned());
         // Without the hint the next Pod mounts the image itself, and reads it anew.
-        let _ = elsewhere::note(image, &target);
+        let _ = mounted::note(image, &target, Holder::Shim);
         Ok(target)
     }
 

@@ -152,7 +152,8 @@ impl Shim {
         // Rust's runtime had done so: a daemon that went away is an error of a write, not the end.
         linux::exec::ignore_broken_pipes();
         let signals = SignalFd::block_and_open(&[SIGCHLD], true)?;
-        sandbox::enter_own_mount_namespace(single)?;
+        // It sees what the machine mounts, and the machine sees nothing of the Pod's.
+        linux::mount_namespace::enter_own()?;
         std::env::set_current_dir("/")?;
         let lock = requests::lock(&pod_dir)?;
         let listener = requests::listen(&pod_dir)?;

@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use linux::cgroup::Cgroup;
-use linux::clone::{self, Cloned, SingleThreaded};
+use linux::clone::{self, Cloned};
 use linux::exec::Arguments;
-use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
+use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::requests::{Answer, Caller, refusal};
@@ -35,12 +35,6 @@ pub(super) struct Sandbox {
     shm: Option<PathBuf>,
     /// Whether pause has been told to end.
     pub(super) stopping: bool,
-}
-
-/// Gives the shim mounts of its own: it sees what the host mounts, and the host sees nothing of the Pod's.
-pub(super) fn enter_own_mount_namespace(single: SingleThreaded) -> io::Result<()> {
-    clone::unshare(single, clone::NEW_MOUNT)?;
-    Ok(mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?)
 }
 
 impl Shim {
