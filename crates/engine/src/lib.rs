@@ -10,6 +10,7 @@ mod answer;
 mod cgroups;
 mod checkpoint;
 mod clock;
+mod collector;
 pub mod control_plane;
 mod diagnose;
 mod downward;

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::allocations::Allocations;
 use crate::checkpoint::Saved;
+use crate::collector::Collector;
 use crate::control_plane::{ControlPlane, PodChange, Report, ReportKind};
 use crate::kept_layers::KeptLayers;
 use crate::logs::Growth;
@@ -33,7 +34,7 @@ pub struct NodeConfig {
     pub image_dir: PathBuf,
     /// In which form new layers come into the store; `None`: whichever the kernel can mount.
     pub layer_form: Option<image::LayerForm>,
-    /// When images that nobody uses make room for those that are pulled; `None`: never.
+    /// When images that nobody uses are removed; `None`: never.
     pub image_collection: Option<image::CollectionPolicy>,
     /// Whether layers stay mounted when the Pods that used them are gone.
     pub keep_layers: bool,
@@ -77,6 +78,7 @@ pub(crate) struct NodeShared {
     pub(crate) control_plane: Arc<dyn ControlPlane>,
     pub(crate) images: Images,
     pub(crate) kept_layers: Option<KeptLayers>,
+    collector: Option<Collector>,
     pub(crate) network: crate::network::NodeNetwork,
     pub(crate) allocations: Allocations,
     memory_bytes: OnceLock<u64>,
@@ -168,9 +170,10 @@ impl Node {
             None => images,
         };
         let kept_layers = match config.keep_layers {
-            true => KeptLayers::begin(&images.layers(), &config.run_dir),
+            true => KeptLayers::begin(&images.layer_directory(), &config.run_dir),
             false => None,
         };
+        let collector = config.image_collection.map(|policy| Collector::begin(images.clone(), policy));
         let shared = Arc::new(NodeShared {
             network: crate::network::NodeNetwork::new(&config),
             allocations: Allocations::new(crate::allocations::machine()),
@@ -178,6 +181,7 @@ impl Node {
             control_plane,
             images,
             kept_layers,
+            collector,
             memory_bytes: OnceLock::new(),
             cores: OnceLock::new(),
             pods: Mutex::default(),
@@ -349,8 +353,15 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        lock(&self.node.pods).remove(&self.uid);
+        let removed = lock(&self.node.pods).remove(&self.uid);
         self.node.prune_logs();
+        if let Some(collector) = &self.node.collector {
+            removed
+                .into_iter()
+                .flat_map(|pod| pod.images())
+                .for_each(|image| self.node.images.was_used(&image));
+            collector.look();
+        }
     }
 }
 

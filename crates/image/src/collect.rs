@@ -1,7 +1,7 @@
 //! Making room when the disk fills, by the kubelet's rules (image_gc_manager.go): above one share of the disk, images go that
 //! were used longest ago, until another share is reached. What is in use stays, and what came a moment ago.
 //!
-//! [`plan`] decides on facts alone. Who pulls asks for it afterwards: that is when a disk fills, so nothing polls.
+//! [`plan`] decides on facts alone. When it is asked for is the engine's (`engine/src/collector.rs`).
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
@@ -15,7 +15,7 @@ use crate::store::{Images, read_records};
 /// When images go, and which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CollectionPolicy {
-    /// From this share of the disk on (`imageGCHighThresholdPercent`).
+    /// From this share of the disk on (`imageGCHighThresholdPercent`); 100: never.
     pub high_percent: u8,
     /// Until this share is left in use (`imageGCLowThresholdPercent`).
     pub low_percent: u8,
@@ -41,6 +41,8 @@ pub struct Collected {
     pub used_percent: u8,
     /// How much should have become free. More than was pruned: the disk is full of something else.
     pub wanted_bytes: u64,
+    /// When the next image will be too old, unless it is used before.
+    pub next_due: Option<SystemTime>,
 }
 
 /// A file system's size and what of it anybody may still use.
@@ -59,7 +61,7 @@ impl Space {
 
     /// What has to become free.
     fn wanted_bytes(self, policy: &CollectionPolicy) -> u64 {
-        if self.used_percent() < policy.high_percent {
+        if policy.high_percent >= 100 || self.used_percent() < policy.high_percent {
             return 0;
         }
         let free_share = u128::from(100 - policy.low_percent.min(100));
@@ -86,6 +88,7 @@ struct Plan {
     remove: Vec<Digest>,
     wanted_bytes: u64,
     freed_bytes: u64,
+    next_due: Option<SystemTime>,
 }
 
 fn plan(space: Space, mut images: Vec<Facts>, policy: &CollectionPolicy, now: SystemTime) -> Plan {
@@ -98,6 +101,8 @@ fn plan(space: Space, mut images: Vec<Facts>, policy: &CollectionPolicy, now: Sy
         let is_too_old = policy.maximum_age.is_some_and(|maximum| age(image.last_used_at) > maximum);
         let is_wanted = plan.freed_bytes < plan.wanted_bytes && age(image.loaded_at) >= policy.minimum_age;
         if !is_too_old && !is_wanted {
+            let due = policy.maximum_age.and_then(|maximum| image.last_used_at.checked_add(maximum));
+            plan.next_due = [plan.next_due, due].into_iter().flatten().min();
             continue;
         }
         let mut seen = HashSet::new();
@@ -137,6 +142,7 @@ impl Images {
         let listed = self.list()?;
         let facts = self.facts(&listed, spared)?;
         let plan = plan(space, facts, policy, SystemTime::now());
+        collected.next_due = plan.next_due;
         for id in plan.remove {
             let Some(image) = listed.iter().find(|image| image.id == id) else { continue };
             if is_trial {
@@ -172,6 +178,9 @@ impl Images {
                     .pin_layer(layer)?
                     .map_or(0, |(_, layer)| layer.unpacked_bytes.saturating_add(layer.blob_bytes));
                 layers.push((layer.clone(), bytes));
+            }
+            if image.in_use {
+                self.was_used(&image.id);
             }
             facts.push(Facts {
                 id: image.id.clone(),
@@ -234,6 +243,12 @@ mod tests {
     }
 
     #[test]
+    fn a_full_disk_is_as_good_as_any_where_the_high_share_is_all_of_it() {
+        let policy = CollectionPolicy { high_percent: 100, ..CollectionPolicy::default() };
+        assert_eq!(planned(100, &[image("old", 90, 80, &[("a", GIB)])], &policy), (vec![], 0, 0));
+    }
+
+    #[test]
     fn what_is_in_use_or_came_just_now_stays() {
         let policy = CollectionPolicy::default();
         let mut used = image("used", 90, 80, &[("a", GIB)]);
@@ -259,6 +274,12 @@ mod tests {
             CollectionPolicy { maximum_age: Some(Duration::from_secs(3600)), ..CollectionPolicy::default() };
         let images = [image("old", 90, 61, &[("a", GIB)]), image("new", 90, 60, &[("b", GIB)])];
         assert_eq!(planned(10, &images, &policy), (vec![digest("old")], 0, 1));
+        let due = |images: &[Facts]| plan(disk(10), images.to_vec(), &policy, now()).next_due;
+        assert_eq!(due(&images), Some(now()), "the new one");
+        let young = image("young", 90, 5, &[("c", GIB)]);
+        assert_eq!(due(std::slice::from_ref(&young)), Some(now() + Duration::from_secs(55 * 60)));
+        let used = Facts { stays: true, ..young };
+        assert_eq!(due(&[used]), None, "whoever stops using it looks again");
     }
 
     #[test]

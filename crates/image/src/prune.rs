@@ -98,7 +98,7 @@ impl Images {
         Ok(names.filter(|named| named.image == *id).find_map(|named| named.manifest))
     }
 
-    /// When a container last began to use the image, or else when it came.
+    /// When a container last used the image, as far as somebody looked, or else when it came.
     pub(crate) fn last_used_at(&self, id: &Digest) -> Result<SystemTime, Error> {
         let path = self.image_path(id);
         let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
@@ -145,7 +145,7 @@ impl Images {
 pub struct Inspected {
     /// What the list says.
     pub summary: ImageSummary,
-    /// When a container last began to use it, or else when it came.
+    /// When a container last used it, as far as somebody looked, or else when it came.
     pub last_used_at: SystemTime,
     /// Its configuration, as it came.
     pub config: oci_spec::image::ImageConfiguration,

@@ -114,13 +114,16 @@ impl Images {
             blobs.insert(layer.blob);
         }
         sync_directory(&self.path("layers"))?;
-        for path in entries(&self.layers())? {
+        for path in entries(&self.layer_directory())? {
             if !directories.contains(&path) {
                 session.discard(&path)?;
             }
         }
         for path in entries(&self.path("mounted"))? {
-            if !path.file_name().is_some_and(|layer| directories.contains(&self.layers().join(layer))) {
+            if !path
+                .file_name()
+                .is_some_and(|layer| directories.contains(&self.layer_directory().join(layer)))
+            {
                 remove_file(&path)?;
             }
         }

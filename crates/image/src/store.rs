@@ -107,8 +107,13 @@ impl Images {
     }
 
     /// Where the layers lie, each under a name that no other layer ever has.
-    pub fn layers(&self) -> PathBuf {
+    pub fn layer_directory(&self) -> PathBuf {
         self.path("l")
+    }
+
+    /// Where a file appears with each image that comes.
+    pub fn image_directory(&self) -> PathBuf {
+        self.path("images")
     }
 
     /// The store's directory.
@@ -176,9 +181,14 @@ impl Images {
             name: image.reference.as_ref().map_or_else(|| image.id.to_string(), Reference::familiar),
             store: self.root.clone(),
         })?;
-        // By its time the image used longest ago is found when room is needed; without it, it only seems older.
-        let _ = hold.0.set_modified(std::time::SystemTime::now());
+        mark_used(&hold.0);
         Ok(hold)
+    }
+
+    /// Says that a container has used the image until now.
+    pub fn was_used(&self, image: &Digest) {
+        // One that is gone is not missed.
+        let _ = File::open(self.image_path(image)).map(|file| mark_used(&file));
     }
 
     pub(crate) fn image(&self, record: ImageRecord, named: Option<&RefRecord>) -> Image {
@@ -222,11 +232,11 @@ impl Images {
     }
 
     pub(crate) fn image_path(&self, id: &Digest) -> PathBuf {
-        self.root.join("images").join(format!("{}.json", id.hex()))
+        self.image_directory().join(format!("{}.json", id.hex()))
     }
 
     pub(crate) fn layer_path(&self, diff_id: &Digest) -> PathBuf {
-        self.layers().join(short(diff_id))
+        self.layer_directory().join(short(diff_id))
     }
 
     pub(crate) fn layer_record_path(&self, diff_id: &Digest) -> PathBuf {
@@ -308,6 +318,11 @@ impl Images {
             }
         }
     }
+}
+
+/// By its time the image used longest ago is found when room is needed; without it, it only seems older.
+fn mark_used(image: &File) {
+    let _ = image.set_modified(std::time::SystemTime::now());
 }
 
 /// Sets the mode, whatever the umask.

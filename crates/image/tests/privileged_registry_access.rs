@@ -231,8 +231,34 @@ async fn a_token_is_fetched_once_for_all_requests() {
     assert_eq!(asked, 1);
     let text =
         refused(&store, &reference, &secret_for(&faults.address, "wrong"), PullReason::Unauthorized).await;
-    assert!(text.contains("incorrect username or password"), "{text}");
-    refused(&store, &reference, &PullOptions::default(), PullReason::Unauthorized).await;
+    assert!(text.contains("incorrect username or password") && !text.contains("imagePullSecrets"), "{text}");
+    let text = refused(&store, &reference, &PullOptions::default(), PullReason::Unauthorized).await;
+    assert!(text.contains("incorrect username or password") && text.contains("imagePullSecrets"), "{text}");
+}
+
+/// As Docker Hub does it: strangers get a token, and only what it opens shows that it opens nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_token_that_opens_nothing_is_told_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, registry) = (store(folder.path()), Registry::start(folder.path()));
+    let address = Arc::new(std::sync::OnceLock::<String>::new());
+    let known = Arc::clone(&address);
+    let faults = Faults::before(&registry.address, move |request: &Request| {
+        if request.path.starts_with("/token?") {
+            return answer("200 OK", "", r#"{"token": "a-stranger"}"#);
+        }
+        let challenge =
+            format!("WWW-Authenticate: Bearer realm=\"http://{}/token\"\r\n", known.get().unwrap());
+        let body = r#"{"errors":[{"code":"UNAUTHORIZED","message":"access to the requested resource is not authorized"}]}"#;
+        answer("401 Unauthorized", &challenge, body)
+    });
+    address.set(faults.address.clone()).unwrap();
+    let reference = faults.reference("app:v1");
+    let text = refused(&store, &reference, &PullOptions::default(), PullReason::Unauthorized).await;
+    assert!(text.contains("is not authorized") && text.contains("imagePullSecrets"), "{text}");
+    let known = secret_for(&faults.address, PASSWORD);
+    let text = refused(&store, &reference, &known, PullReason::Unauthorized).await;
+    assert!(text.contains("is not authorized") && !text.contains("imagePullSecrets"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -80,6 +80,21 @@ fn clone_with(
     exit_signal: libc::c_int,
     cgroup: Option<BorrowedFd<'_>>,
 ) -> io::Result<Cloned> {
+    // SAFETY: there is no other thread, by `_proof`.
+    unsafe { fork(flags, exit_signal, cgroup) }
+}
+
+/// fork(2) by clone3(2).
+///
+/// # Safety
+///
+/// Unless the process is single-threaded, another thread may hold any lock at this moment, and its copy is never released:
+/// then the child may make nothing but system calls.
+pub(crate) unsafe fn fork(
+    flags: CloneFlags,
+    exit_signal: libc::c_int,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> io::Result<Cloned> {
     let mut pidfd: RawFd = -1;
     // SAFETY: clone_args is a plain structure of integers, for which zero is the documented default.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -90,8 +105,8 @@ fn clone_with(
         arguments.flags |= INTO_CGROUP;
         arguments.cgroup = directory.as_raw_fd() as u64;
     }
-    // SAFETY: without CLONE_VM this is fork(2): the child runs on a copy of memory and stack. `arguments` and
-    // `pidfd` outlive the call; the process is single-threaded by `_proof`, so no lock is held by another thread.
+    // SAFETY: without CLONE_VM the child runs on a copy of memory and stack, with which it does what the caller promised.
+    // `arguments` and `pidfd` outlive the call.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) };
     match pid {
         -1 => Err(io::Error::last_os_error()),

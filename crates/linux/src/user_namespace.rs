@@ -5,10 +5,11 @@
 
 use std::fs::File;
 use std::io;
-use std::mem::size_of;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+
+use crate::clone::{self, CloneFlags, Cloned};
 
 /// Which users a namespace has: `count` of them, counted from 0 inside and from `first` outside; groups likewise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,18 +63,11 @@ pub fn create_with_network(range: IdRange) -> io::Result<Created> {
 /// to wait on: what another thread clones meanwhile would hold a copy of it.
 fn clone_waiting() -> io::Result<(i32, OwnedFd)> {
     let parent = std::process::id() as libc::pid_t;
-    let mut pidfd: RawFd = -1;
-    // SAFETY: clone_args is a plain structure of integers, for which zero is the documented default.
-    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = (libc::CLONE_NEWUSER | libc::CLONE_NEWNET | libc::CLONE_PIDFD) as u64;
-    arguments.pidfd = &raw mut pidfd as u64;
-    // SAFETY: without CLONE_VM this is fork(2). The process may have threads, so the child makes nothing but system calls,
-    // below. `arguments` and `pidfd` outlive the call.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) };
-    match pid {
-        -1 => Err(io::Error::last_os_error()),
+    let namespaces = (libc::CLONE_NEWUSER | libc::CLONE_NEWNET) as CloneFlags;
+    // SAFETY: the process may have threads, and the child makes nothing but system calls, below.
+    match unsafe { clone::fork(namespaces, 0, None) }? {
         // SAFETY: system calls with numbers; _exit does not return.
-        0 => unsafe {
+        Cloned::Child => unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             // Else the parent died before it was asked for.
             while libc::getppid() == parent {
@@ -81,8 +75,7 @@ fn clone_waiting() -> io::Result<(i32, OwnedFd)> {
             }
             libc::_exit(0)
         },
-        // SAFETY: with CLONE_PIDFD the kernel stored a new descriptor there that nobody else owns.
-        pid => Ok((pid as i32, unsafe { OwnedFd::from_raw_fd(pidfd) })),
+        Cloned::Parent { pid, pidfd } => Ok((pid, pidfd)),
     }
 }
 

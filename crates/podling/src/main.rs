@@ -32,7 +32,8 @@ fn main() -> ExitCode {
         Ok(command) => command,
         Err(code) => return code,
     };
-    set_up_tracing();
+    let is_daemon = matches!(command, Command::Serve(_) | Command::Join(_));
+    set_up_tracing(is_daemon.then_some(WARNINGS));
     let result = match command {
         Command::Run(asked) => run::perform(asked, clock),
         Command::Serve(asked) => serve::perform(asked),
@@ -55,10 +56,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// The program's own diagnosis, for its developers: only when PODLING_LOG asks for it, because setting it up
-/// costs a third of the way to the first container.
-fn set_up_tracing() {
-    if let Ok(filter) = std::env::var("PODLING_LOG") {
+/// What whoever runs a node has to know.
+const WARNINGS: &str = "warn";
+
+/// The program's own diagnosis, on standard error: what PODLING_LOG asks for, or else what is usual for the command. Most say
+/// all that they have to say themselves, and setting it up costs a third of the way to the first container.
+fn set_up_tracing(usual: Option<&str>) {
+    if let Some(filter) = std::env::var("PODLING_LOG").ok().or(usual.map(str::to_owned)) {
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     }
 }

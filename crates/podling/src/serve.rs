@@ -311,7 +311,7 @@ async fn start_engine(settings: &Settings, id: String, agent: &NodeAgent) -> Res
         run_dir: settings.run_dir.clone(),
         image_dir: settings.image_dir.clone(),
         layer_form: settings.layer_form,
-        image_collection: Some(image::CollectionPolicy::default()),
+        image_collection: Some(settings.image_collection),
         keep_layers: true,
         seccomp_dir: settings.data_dir.join("seccomp"),
         oci_runtime,

@@ -172,6 +172,13 @@ pub enum MountSource {
     },
 }
 
+impl MountSource {
+    /// Whether it is something that exists already.
+    pub fn is_bind(&self) -> bool {
+        matches!(self, Self::Bind { .. } | Self::MappedBind { .. })
+    }
+}
+
 /// A device node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod archives;
+mod collection;
 mod configuration;
 mod policies;
 mod pulling;

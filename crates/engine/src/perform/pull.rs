@@ -69,10 +69,7 @@ async fn obtain(context: &Arc<PodContext>, action: &Action, name: &str) -> Resul
         context.report_event(warning);
     }
     match images.pull(&reference, &options, progress).await {
-        Ok(image) => {
-            make_room(context);
-            Ok((image, true))
-        }
+        Ok(image) => Ok((image, true)),
         Err(error) => {
             let advice = match (is_here(images, &reference), policy) {
                 (false, _) => "",
@@ -83,25 +80,6 @@ async fn obtain(context: &Arc<PodContext>, action: &Action, name: &str) -> Resul
             Err(failed(Reason::ErrImagePull, format!("{}{advice}", chain(&error))))
         }
     }
-}
-
-/// A pull is what fills a disk: so this is when it is looked at. Nobody waits for what comes of it.
-fn make_room(context: &PodContext) {
-    let Some(policy) = context.node.config.image_collection else { return };
-    let images = context.node.images.clone();
-    tokio::task::spawn_blocking(move || {
-        let builtin = images.find_builtin(&crate::TOOLBOX).ok().flatten().map(|image| image.id);
-        match images.collect(&policy, builtin.as_ref(), false) {
-            Ok(collected) if collected.pruned.freed_bytes < collected.wanted_bytes => tracing::warn!(
-                used_percent = collected.used_percent,
-                wanted_bytes = collected.wanted_bytes,
-                freed_bytes = collected.pruned.freed_bytes,
-                "the disk of the images fills, and unused images are not what fills it"
-            ),
-            Ok(collected) => tracing::debug!(?collected, "looked whether images have to make room"),
-            Err(error) => tracing::warn!(error = chain(&error), "images cannot make room"),
-        }
-    });
 }
 
 /// What a kubelet does not say: an image that is on the machine is of no use to `imagePullPolicy: Always`, which is the

@@ -71,11 +71,12 @@ impl PodDirectories {
         self.data.join("containers").join(container).join(attempt.to_string())
     }
 
-    /// How the sandbox was attached; see [`super::records`].
+    /// Which users of the machine are the Pod's own.
     pub(super) fn users_record(&self) -> PathBuf {
         self.run.join("users.json")
     }
 
+    /// How the sandbox was attached; see [`super::records`].
     pub(super) fn sandbox_record(&self) -> PathBuf {
         self.run.join("sandbox.json")
     }
@@ -221,6 +222,11 @@ impl PodContext {
     /// What was prepared. The guard is never held across an await.
     pub(crate) fn prepared(&self) -> MutexGuard<'_, PreparedThings> {
         lock(&self.prepared)
+    }
+
+    /// Images that its containers were given.
+    pub(crate) fn images(&self) -> BTreeSet<image::Digest> {
+        self.prepared().images.values().map(|image| image.id.clone()).collect()
     }
 
     /// The Pod's shim, started at the first call.

@@ -38,8 +38,8 @@ pub(crate) enum RegistryError {
     #[error("{host} sent something else than {digest}")]
     Damaged { host: String, digest: Digest },
     /// The registry itself wants a way in that podling does not have.
-    #[error("{host} wants credentials{hint}")]
-    NoCredentials { host: String, hint: &'static str },
+    #[error("{host} wants credentials: {CREDENTIALS_HINT}")]
+    NoCredentials { host: String },
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
     #[error("cannot use {}: {problem}", file.display())]
@@ -143,7 +143,20 @@ pub(crate) fn printable(text: &str) -> String {
     text.trim().to_owned()
 }
 
+const CREDENTIALS_HINT: &str =
+    "give the Pod imagePullSecrets, or put them into ~/.docker/config.json (as docker login does)";
+
 impl RegistryError {
+    /// As it is told to somebody who had no credentials to show: most registries refuse strangers in words that do not tell
+    /// whether the image is private or not there at all.
+    pub(crate) fn to_a_stranger(mut self) -> Self {
+        if let Self::Answer { status: Status(401 | 403), words, .. } = &mut self {
+            words.push_str("; no credentials are known for it: ");
+            words.push_str(CREDENTIALS_HINT);
+        }
+        self
+    }
+
     pub(crate) fn status(&self) -> Option<u16> {
         match self {
             Self::Answer { status, .. } => Some(status.0),

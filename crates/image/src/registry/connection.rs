@@ -49,6 +49,8 @@ pub(crate) struct Connection {
 struct Access {
     /// Looked up when the endpoint first asks; those that failed are taken out.
     candidates: Option<Vec<Credential>>,
+    /// There never was a candidate.
+    knows_none: bool,
     challenges: Vec<Challenge>,
     shown: Option<Shown>,
     /// Counts what was shown: who was refused with an older one only has to ask again.
@@ -104,9 +106,16 @@ impl Connection {
             let is_refusal = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
             let challenges = challenges(&response);
             let answer = self.refusal(response).await;
-            if !is_ours || !is_refusal || !self.improve(challenges, generation, &answer).await? {
+            if !is_ours || !is_refusal {
                 return Err(answer);
             }
+            let refusal = match self.improve(challenges, generation, &answer).await {
+                Ok(true) => continue,
+                Ok(false) => answer,
+                Err(error) => error,
+            };
+            let knows_none = self.access.lock().await.knows_none;
+            return Err(if knows_none { refusal.to_a_stranger() } else { refusal });
         }
     }
 
@@ -201,7 +210,11 @@ impl Connection {
         }
         let mut candidates = match access.candidates.take() {
             Some(candidates) => candidates,
-            None => self.lookup().await?,
+            None => {
+                let candidates = self.lookup().await?;
+                access.knows_none = candidates.is_empty();
+                candidates
+            }
         };
         let was_shown = access.shown.is_some();
         if was_shown && !access.has_worked {
@@ -282,9 +295,7 @@ impl Connection {
     }
 
     fn no_credentials(&self) -> RegistryError {
-        let hint =
-            ": give the Pod imagePullSecrets, or put them into ~/.docker/config.json (as docker login does)";
-        RegistryError::NoCredentials { host: self.host(), hint }
+        RegistryError::NoCredentials { host: self.host() }
     }
 
     /// Fetches a token (distribution's spec/auth/token.md and oauth.md).

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use image::CollectionPolicy;
 use lifecycle::Policy;
 use serde::Deserialize;
 
@@ -36,6 +37,7 @@ pub(super) struct Settings {
     pub(super) client_timeout: Option<Duration>,
     pub(super) runtime: Option<PathBuf>,
     pub(super) layer_form: Option<image::LayerForm>,
+    pub(super) image_collection: CollectionPolicy,
     /// Delays of restarts and the like.
     pub(super) policy: Policy,
 }
@@ -56,6 +58,8 @@ struct Written {
     event_ttl: Option<String>,
     runtime: Option<PathBuf>,
     max_restart_delay: Option<String>,
+    image_gc: Option<String>,
+    image_max_age: Option<String>,
     no_node: bool,
 }
 
@@ -86,16 +90,13 @@ pub(super) fn decide(asked: typed::Serve) -> Result<Settings, Failure> {
         let why = format!("it overlaps with service-cidr {service_cidr}");
         return Err(Failure::Setting { name: "pod-cidr", text: overlapping.to_string(), why });
     }
-    let event_ttl = match (asked.event_ttl, written.event_ttl) {
-        (Some(ttl), _) => ttl,
-        (None, Some(text)) => typed::parse_duration(&text).map_err(|why| Failure::Setting {
-            name: "event-ttl",
-            text,
-            why: why.to_string(),
-        })?,
-        (None, None) => EVENT_TTL,
-    };
-    let policy = policy(asked.max_restart_delay, written.max_restart_delay)?;
+    let event_ttl = chosen("event-ttl", asked.event_ttl, written.event_ttl, typed::parse_duration)?;
+    let name = "max-restart-delay";
+    let policy =
+        policy(chosen(name, asked.max_restart_delay, written.max_restart_delay, typed::parse_duration)?)?;
+    let shares = chosen("image-gc", asked.collection.image_gc, written.image_gc, typed::parse_shares)?;
+    let (name, asked_age) = ("image-max-age", asked.collection.image_max_age);
+    let max_age = chosen(name, asked_age, written.image_max_age, typed::parse_duration)?;
     let node_name = asked.node_name.or(written.node_name);
     if let Some(name) = &node_name {
         model::names::dns_subdomain(name).map_err(|why| Failure::Setting {
@@ -122,28 +123,46 @@ pub(super) fn decide(asked: typed::Serve) -> Result<Settings, Failure> {
         node_name,
         labels,
         tls_names,
-        event_ttl,
+        event_ttl: event_ttl.unwrap_or(EVENT_TTL),
         client_timeout: asked.client_timeout,
         runtime: asked.runtime.or(written.runtime),
         layer_form: asked.layers.form(),
+        image_collection: collection(shares, max_age),
         policy,
     })
 }
 
-/// The kubelet's delays, but for the longest one between restarts of a container.
-fn policy(asked: Option<Duration>, written: Option<String>) -> Result<Policy, Failure> {
-    let setting = |text: String, why: String| Failure::Setting { name: "max-restart-delay", text, why };
-    let longest = match (asked, written) {
-        (Some(longest), _) => longest,
-        (None, Some(text)) => typed::parse_duration(&text).map_err(|why| setting(text, why))?,
-        (None, None) => return Ok(Policy::default()),
-    };
-    if !RESTART_DELAYS.contains(&longest) {
-        return Err(setting(format!("{}s", longest.as_secs_f64()), "it must be from 1s to 5m".to_owned()));
+/// What the command line says, or else the file.
+fn chosen<T>(
+    name: &'static str,
+    asked: Option<T>,
+    written: Option<String>,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, Failure> {
+    match (asked, written) {
+        (Some(asked), _) => Ok(Some(asked)),
+        (None, Some(text)) => parse(&text).map(Some).map_err(|why| Failure::Setting { name, text, why }),
+        (None, None) => Ok(None),
     }
+}
+
+/// The kubelet's delays, but for the longest one between restarts of a container.
+fn policy(longest: Option<Duration>) -> Result<Policy, Failure> {
     let mut policy = Policy::default();
+    let Some(longest) = longest else { return Ok(policy) };
+    if !RESTART_DELAYS.contains(&longest) {
+        let (text, why) = (format!("{}s", longest.as_secs_f64()), "it must be from 1s to 5m".to_owned());
+        return Err(Failure::Setting { name: "max-restart-delay", text, why });
+    }
     policy.restart.max_seconds = longest.as_secs();
     Ok(policy)
+}
+
+/// The kubelet's, but for what is said.
+fn collection(shares: Option<(u8, u8)>, maximum_age: Option<Duration>) -> CollectionPolicy {
+    let usual = CollectionPolicy::default();
+    let (high_percent, low_percent) = shares.unwrap_or((usual.high_percent, usual.low_percent));
+    CollectionPolicy { high_percent, low_percent, maximum_age, ..usual }
 }
 
 /// The same for a node that joins: it has no objects, so the control plane's settings do not matter.
@@ -157,6 +176,7 @@ pub(super) fn of_join(asked: typed::Join) -> Result<Settings, Failure> {
         labels: asked.labels,
         runtime: asked.runtime,
         max_restart_delay: asked.max_restart_delay,
+        collection: asked.collection,
         layers: asked.layers,
         ..typed::Serve::default()
     })
@@ -217,6 +237,18 @@ mod tests {
         assert_eq!(decide(asked()).unwrap().policy, Policy::default());
         for wrong in ["0s", "6m", "soon"] {
             assert!(longest(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn unused_images_go_as_a_kubelet_has_them_go_unless_something_else_is_said() {
+        assert_eq!(decide(asked()).unwrap().image_collection, CollectionPolicy::default());
+        let settings = with_file("image-gc = \"70:60\"\nimage-max-age = \"48h\"").unwrap();
+        let policy = settings.image_collection;
+        assert_eq!((policy.high_percent, policy.low_percent), (70, 60));
+        assert_eq!(policy.maximum_age, Some(Duration::from_secs(48 * 3600)));
+        for wrong in ["image-gc = \"60:70\"", "image-max-age = \"old\""] {
+            assert!(with_file(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -45,6 +45,18 @@ pub(crate) struct ImagePrune {
     pub(crate) directories: Directories,
 }
 
+/// When a node removes images that nobody uses.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Collection {
+    /// When so much of the images' disk is used, unused images go until no more than that is (percent); 100:100: never
+    /// [default: 85:80]
+    #[arg(long, value_name = "HIGH:LOW", value_parser = shares)]
+    pub(crate) image_gc: Option<(u8, u8)>,
+    /// Images that no container has used for this time go, however empty the disk is [default: they stay]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) image_max_age: Option<Duration>,
+}
+
 /// `podling image import-from`.
 #[derive(Debug, Args)]
 pub(crate) struct ImageImport {
@@ -112,7 +124,7 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 /// Two percentages, the higher one first.
-fn shares(text: &str) -> Result<(u8, u8), String> {
+pub(crate) fn shares(text: &str) -> Result<(u8, u8), String> {
     let wrong = || format!("{text:?} is no pair of percentages; write it like 85:80, the higher one first");
     let (high, low) = text.split_once(':').ok_or_else(wrong)?;
     let percent = |text: &str| text.parse::<u8>().ok().filter(|percent| *percent <= 100);

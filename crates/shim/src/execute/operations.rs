@@ -13,7 +13,7 @@ use super::attempt::{Attempt, failure};
 use super::paths::{Kind, ensure_directory_in, ensure_directory_on_host};
 use super::proc::Proc;
 use super::{devices, mounts, rootfs};
-use crate::plan::{MountSource, Operation};
+use crate::plan::Operation;
 use crate::protocol::{StagedBind, StartError, Step, TmpfsMount};
 
 /// What operations know of each other: the root filesystem they work in, and what hides a path.
@@ -91,9 +91,7 @@ impl<'a> Executor<'a> {
                 super::users::attach_over_root(&root)?;
                 self.root = Some(root);
             }
-            Operation::Mount(mount)
-                if matches!(mount.source, MountSource::Bind { .. } | MountSource::MappedBind { .. }) =>
-            {
+            Operation::Mount(mount) if mount.source.is_bind() => {
                 let tree = self.next_tree()?;
                 mounts::attach_bound(self.root()?, mount, &tree)?;
             }

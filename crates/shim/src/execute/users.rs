@@ -27,7 +27,7 @@ use super::paths::{ensure_directory_on_host, open_exactly_in};
 use super::program::{self, Console};
 use super::report::Report;
 use super::{Executor, Surroundings, devices, identity, mounts, rootfs};
-use crate::plan::{ContainerPlan, Device, MountSource, Operation, Overlay};
+use crate::plan::{ContainerPlan, Device, Operation, Overlay};
 use crate::protocol::{StartError, Step};
 
 /// What a container needs that has users of its own.
@@ -90,9 +90,7 @@ fn trees(operations: &[Operation], users: &ForeignUsers) -> Result<VecDeque<Owne
                 target.clone_from(&overlay.target);
                 trees.push_back(root(overlay, users.range)?);
             }
-            Operation::Mount(mount)
-                if matches!(mount.source, MountSource::Bind { .. } | MountSource::MappedBind { .. }) =>
-            {
+            Operation::Mount(mount) if mount.source.is_bind() => {
                 trees.push_back(mounts::bound(mount, Some(users.namespace.as_fd()))?);
             }
             Operation::Device(device) => {

@@ -9,7 +9,7 @@ mod exec;
 mod idle;
 mod pods;
 mod reads;
-mod server;
+pub(crate) mod server;
 
 use std::fs;
 use std::io::Write;
@@ -68,7 +68,7 @@ const FEW: usize = 3;
 pub(crate) fn measure(program: &Path, directory: &Path, rounds: usize) -> Result<Samples> {
     let mut samples = Samples::default();
     let floor = Floor::new(directory)?;
-    let place = Place::new(program, directory);
+    let place = Place::new(program, directory, &directory.join("images"));
     for _ in 0..rounds.min(MODERATE) {
         place.clear()?;
         let (_server, took) = place.start()?;

@@ -8,13 +8,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::connection::Connection;
-use super::server::Server;
+use super::server::{PODS, Server};
 use super::{INIT_GAP, MANY, MANY_PODS, POSTED, UP};
 use crate::bench::memory;
 use crate::bench::statistics::Samples;
 use crate::failure::{Attempt, Failure, Result};
 
-const PODS: &str = "/api/v1/namespaces/default/pods";
 /// How many clients create the many Pods.
 const CLIENTS: usize = 4;
 

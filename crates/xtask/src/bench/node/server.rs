@@ -16,7 +16,7 @@ use crate::failure::{Attempt, Failure, Result};
 const NAME: &str = "bench";
 
 /// The Pods that a node of a bench runs.
-const PODS: &str = "/api/v1/namespaces/default/pods";
+pub(crate) const PODS: &str = "/api/v1/namespaces/default/pods";
 /// How long a bench that failed tries to leave nothing behind, and how often it looks.
 const DELETING: Duration = Duration::from_secs(30);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
@@ -30,11 +30,12 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(crate) fn new(program: &Path, directory: &Path) -> Place {
+    /// Everything but the images is below `directory`.
+    pub(crate) fn new(program: &Path, directory: &Path, image_dir: &Path) -> Place {
         Place {
             program: program.to_path_buf(),
             data_dir: directory.join("data"),
-            image_dir: directory.join("images"),
+            image_dir: image_dir.to_path_buf(),
             // Short, because it holds Unix sockets, and on a tmpfs as on a user's machine.
             run_dir: PathBuf::from(format!("/run/podling-bench-{}", std::process::id())),
         }
