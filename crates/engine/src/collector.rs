@@ -3,14 +3,18 @@
 //! goes then is the image store's to decide (`image/src/collect.rs`).
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use image::{CollectionPolicy, Images};
 use rustix::fs::inotify::WatchFlags;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::logs::Changes;
 use crate::perform::chain;
+
+/// What happens within this time after a look waits for the next one: many Pods often go at once.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
 /// A task that collects for as long as this lives.
 pub(crate) struct Collector {
@@ -42,13 +46,15 @@ async fn work(images: Images, policy: CollectionPolicy, looks: Arc<Notify>) {
     let mut arrivals = watch(&images)
         .inspect_err(|error| tracing::warn!(%error, "images that somebody else brings are not heard of"))
         .ok();
+    let mut lacks_room = false;
     loop {
-        let of_look = images.clone();
-        let collected = tokio::task::spawn_blocking(move || collect(&of_look, &policy)).await;
-        let next_due = collected.unwrap_or_default();
+        let (of_look, lacked_room) = (images.clone(), lacks_room);
+        let looked = tokio::task::spawn_blocking(move || collect(&of_look, &policy, lacked_room)).await;
+        let (begun, look) = (Instant::now(), looked.unwrap_or_default());
+        lacks_room = look.lacks_room;
         tokio::select! {
             () = looks.notified() => {}
-            () = until(next_due) => {}
+            () = until(look.next_due) => {}
             heard = next_arrival(arrivals.as_ref()) => {
                 if let Err(error) = heard {
                     tracing::warn!(%error, "images that somebody else brings are no longer heard of");
@@ -56,6 +62,7 @@ async fn work(images: Images, policy: CollectionPolicy, looks: Arc<Notify>) {
                 }
             }
         }
+        tokio::time::sleep_until(begun + BETWEEN_LOOKS).await;
     }
 }
 
@@ -82,15 +89,31 @@ async fn until(instant: Option<SystemTime>) {
     }
 }
 
-/// Collects, and says when that is due again.
-fn collect(images: &Images, policy: &CollectionPolicy) -> Option<SystemTime> {
+/// What a look came to.
+#[derive(Default)]
+struct Look {
+    /// Unused images are not what fills the disk.
+    lacks_room: bool,
+    /// When to look again though nothing happens.
+    next_due: Option<SystemTime>,
+}
+
+/// Collects. That nothing more can go is told when it begins to be so, and not each time.
+fn collect(images: &Images, policy: &CollectionPolicy, lacked_room: bool) -> Look {
     let builtin = images.find_builtin(&crate::TOOLBOX).ok().flatten().map(|image| image.id);
-    let collected = images
-        .collect(policy, builtin.as_ref(), false)
-        .inspect_err(|error| tracing::warn!(error = chain(error), "images cannot make room"))
-        .ok()?;
+    let collected = match images.collect(policy, builtin.as_ref(), false) {
+        Ok(collected) => collected,
+        Err(error) => {
+            tracing::warn!(error = chain(&error), "images cannot make room");
+            return Look { lacks_room: lacked_room, next_due: None };
+        }
+    };
+    for image in &collected.pruned.images {
+        tracing::info!(image = %image.id, tags = ?image.tags, "removed an image that nobody uses");
+    }
     let freed_bytes = collected.pruned.freed_bytes;
-    if freed_bytes < collected.wanted_bytes {
+    let lacks_room = freed_bytes < collected.wanted_bytes;
+    if lacks_room && !lacked_room {
         tracing::warn!(
             used_percent = collected.used_percent,
             wanted_bytes = collected.wanted_bytes,
@@ -98,8 +121,5 @@ fn collect(images: &Images, policy: &CollectionPolicy) -> Option<SystemTime> {
             "the disk of the images fills, and unused images are not what fills it"
         );
     }
-    for image in &collected.pruned.images {
-        tracing::info!(image = %image.id, tags = ?image.tags, "removed an image that nobody uses");
-    }
-    collected.next_due
+    Look { lacks_room, next_due: collected.next_due }
 }

@@ -83,7 +83,9 @@ impl KeptLayers {
     pub(crate) async fn keep(&self, layers: &[PathBuf]) {
         let missing: Vec<_> = {
             let kept = lock(&self.kept);
-            layers.iter().filter(|layer| !kept.contains_key(*layer)).cloned().collect()
+            // A directory is not mounted.
+            let is_missing = |layer: &&PathBuf| !kept.contains_key(*layer) && !layer.is_dir();
+            layers.iter().filter(is_missing).cloned().collect()
         };
         let (done, is_done) = oneshot::channel();
         if !missing.is_empty() && self.orders.send(Order::Keep(missing, done)).await.is_ok() {
@@ -179,12 +181,6 @@ impl Keeper {
     }
 
     fn keep(&mut self, layer: &Path) -> Result<io::Result<()>, Stranded> {
-        let found = match fs::metadata(layer) {
-            Ok(metadata) if metadata.is_file() => metadata,
-            // A directory is not mounted.
-            Ok(_) => return Ok(Ok(())),
-            Err(error) => return Ok(Err(error)),
-        };
         if lock(&self.kept).contains_key(layer) {
             return Ok(Ok(()));
         }
@@ -192,10 +188,11 @@ impl Keeper {
             Some(copy) => Ok(copy),
             None => linux::erofs::mount(layer).map(|(mount, _)| mount),
         };
-        Ok(mount.and_then(|mount| self.put(&mount, layer, found.ino())))
+        Ok(mount.and_then(|mount| self.put(&mount, layer)))
     }
 
-    fn put(&mut self, mount: &OwnedFd, layer: &Path, inode: u64) -> io::Result<()> {
+    fn put(&mut self, mount: &OwnedFd, layer: &Path) -> io::Result<()> {
+        let inode = fs::metadata(layer)?.ino();
         let target = self.place.join(self.next.to_string());
         self.next += 1;
         fs::create_dir(&target)?;

@@ -7,6 +7,7 @@
 //! then find it there. In which threads this happens is `stream`'s.
 
 mod archive;
+mod overheard;
 mod stream;
 mod tee;
 
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use self::archive::Archive;
 use self::stream::{Outcome, read};
-use self::tee::{Copied, Tee};
+use self::tee::{Copied, Copy, Tee};
 use crate::compression::Compression;
 use crate::digest::Digest;
 use crate::erofs::ErofsImage;
@@ -87,7 +88,7 @@ pub(crate) fn ensure<R: BufRead + Send>(
     let step = Step::begin(work.progress, &title, expected.blob_bytes);
     let path = work.session.fresh_path();
     let (blob_path, blob_file) = work.session.fresh_file()?;
-    let tee = Tee::new(open()?, blob_file, expected.blob_bytes, work.stop, &step);
+    let tee = Tee::new(open()?, Copy::new(blob_file, expected.blob_bytes, work.stop, &step));
     let outcome =
         read(tee, store.limits.layer_bytes, |archive| unpack_to(store, &path, &expected.diff_id, archive));
     let failed = |source| Error::Layer { diff_id: expected.diff_id.clone(), source };

@@ -10,7 +10,7 @@
 use std::io::{self, BufRead, Read};
 use std::sync::OnceLock;
 
-use super::archive::Archive;
+use super::archive::{Archive, Hash};
 use super::tee::{Copied, Tee};
 use crate::compression::{Compression, decompress};
 use crate::digest::Digest;
@@ -40,13 +40,13 @@ pub(super) fn read<R: BufRead + Send>(
     let (writer, reader) = pipe();
     let (unpacked, diff_id, copied) = std::thread::scope(|scope| {
         let reading = scope.spawn(|| read_ahead(tee, writer, &found));
-        let mut archive = Archive::new(reader, &found);
+        let mut archive = Archive::new(reader, Hash::new(&found));
         let unpacked = unpack(&mut archive);
         if matches!(unpacked, Err(UnpackError::Read(_))) {
             archive.read_to_digest(most_bytes);
         }
         // Ends the other thread too, should it still be writing.
-        let diff_id = archive.finish();
+        let diff_id = archive.into_listener().finish();
         (unpacked, diff_id, reading.join().unwrap_or(None))
     });
     Outcome { unpacked, compression: found.into_inner(), copied, diff_id }
@@ -98,5 +98,5 @@ fn read_to_end<R: BufRead>(mut tee: Tee<'_, R>) -> Option<(Copied, io::Result<()
         return None;
     }
     io::copy(&mut tee, &mut io::sink()).ok()?;
-    Some(tee.finish())
+    Some(tee.into_listener().finish())
 }
