@@ -1,60 +1,50 @@
 //! When a node collects images: when one came, whoever brought it, and when a Pod is gone, for that is when the disk fills
 //! and when images fall out of use; and at the moment at which one that nobody uses becomes too old. Nothing polls. What
-//! goes then is the image store's to decide (`image/src/collect.rs`).
+//! goes then is the image store's to decide (`image/src/collect.rs`), and never an image that a Pod of the node names: it may
+//! be about to start, as all of them are after a reboot.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
-use image::{CollectionPolicy, Images};
+use image::{CollectionPolicy, Digest, Images, Reference, Scope};
 use rustix::fs::inotify::WatchFlags;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::logs::Changes;
+use crate::node::NodeShared;
 use crate::perform::chain;
 
 /// What happens within this time after a look waits for the next one: many Pods often go at once.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
-/// A task that collects for as long as this lives.
+/// What a node's task of collecting is told.
 pub(crate) struct Collector {
+    policy: CollectionPolicy,
+    begun_at: SystemTime,
     looks: Arc<Notify>,
-    task: tokio::task::AbortHandle,
 }
 
 impl Collector {
-    /// Begins, and looks for the first time.
-    pub(crate) fn begin(images: Images, policy: CollectionPolicy) -> Self {
-        let looks = Arc::<Notify>::default();
-        let task = tokio::spawn(work(images, policy, Arc::clone(&looks))).abort_handle();
-        Self { looks, task }
+    pub(crate) fn new(policy: CollectionPolicy) -> Self {
+        Self { policy, begun_at: SystemTime::now(), looks: Arc::default() }
     }
 
-    /// Has it look; nobody waits for what comes of it.
+    /// Has the task look; nobody waits for what comes of it.
     pub(crate) fn look(&self) {
         self.looks.notify_one();
     }
 }
 
-impl Drop for Collector {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn work(images: Images, policy: CollectionPolicy, looks: Arc<Notify>) {
-    let mut arrivals = watch(&images)
-        .inspect_err(|error| tracing::warn!(%error, "images that somebody else brings are not heard of"))
-        .ok();
-    let mut lacks_room = false;
+/// Collects for as long as the node is there, if it does so at all. It looks for the first time when it is told to.
+pub(crate) async fn work(node: Weak<NodeShared>) {
+    let Some((looks, mut arrivals)) = node.upgrade().and_then(|node| begin(&node)) else { return };
+    let mut last = Look::default();
     loop {
-        let (of_look, lacked_room) = (images.clone(), lacks_room);
-        let looked = tokio::task::spawn_blocking(move || collect(&of_look, &policy, lacked_room)).await;
-        let (begun, look) = (Instant::now(), looked.unwrap_or_default());
-        lacks_room = look.lacks_room;
         tokio::select! {
             () = looks.notified() => {}
-            () = until(look.next_due) => {}
+            () = until(last.next_due) => {}
             heard = next_arrival(arrivals.as_ref()) => {
                 if let Err(error) = heard {
                     tracing::warn!(%error, "images that somebody else brings are no longer heard of");
@@ -62,8 +52,29 @@ async fn work(images: Images, policy: CollectionPolicy, looks: Arc<Notify>) {
                 }
             }
         }
+        let begun = Instant::now();
+        let of_look = Weak::clone(&node);
+        let looked =
+            tokio::task::spawn_blocking(move || of_look.upgrade().map(|node| look(&node, last))).await;
+        match looked {
+            Ok(Some(look)) => last = look,
+            // The node is gone.
+            Ok(None) => return,
+            Err(panic) => {
+                tracing::error!(%panic, "unused images are no longer collected");
+                return;
+            }
+        }
         tokio::time::sleep_until(begun + BETWEEN_LOOKS).await;
     }
+}
+
+/// What the task waits for. None: this node collects nothing.
+fn begin(node: &NodeShared) -> Option<(Arc<Notify>, Option<Changes>)> {
+    let collector = node.collector.as_ref()?;
+    let arrivals = watch(&node.images)
+        .inspect_err(|error| tracing::warn!(%error, "images that somebody else brings are not heard of"));
+    Some((Arc::clone(&collector.looks), arrivals.ok()))
 }
 
 fn watch(images: &Images) -> std::io::Result<Changes> {
@@ -90,7 +101,7 @@ async fn until(instant: Option<SystemTime>) {
 }
 
 /// What a look came to.
-#[derive(Default)]
+#[derive(Default, Clone, Copy)]
 struct Look {
     /// Unused images are not what fills the disk.
     lacks_room: bool,
@@ -99,13 +110,14 @@ struct Look {
 }
 
 /// Collects. That nothing more can go is told when it begins to be so, and not each time.
-fn collect(images: &Images, policy: &CollectionPolicy, lacked_room: bool) -> Look {
-    let builtin = images.find_builtin(&crate::TOOLBOX).ok().flatten().map(|image| image.id);
-    let collected = match images.collect(policy, builtin.as_ref(), false) {
+fn look(node: &NodeShared, before: Look) -> Look {
+    let Some(collector) = &node.collector else { return before };
+    let scope = Scope { spared: &|| spared(node), aged_from: collector.begun_at, is_trial: false };
+    let collected = match node.images.collect(&collector.policy, &scope) {
         Ok(collected) => collected,
         Err(error) => {
             tracing::warn!(error = chain(&error), "images cannot make room");
-            return Look { lacks_room: lacked_room, next_due: None };
+            return Look { next_due: None, ..before };
         }
     };
     for image in &collected.pruned.images {
@@ -113,7 +125,7 @@ fn collect(images: &Images, policy: &CollectionPolicy, lacked_room: bool) -> Loo
     }
     let freed_bytes = collected.pruned.freed_bytes;
     let lacks_room = freed_bytes < collected.wanted_bytes;
-    if lacks_room && !lacked_room {
+    if lacks_room && !before.lacks_room {
         tracing::warn!(
             used_percent = collected.used_percent,
             wanted_bytes = collected.wanted_bytes,
@@ -122,4 +134,19 @@ fn collect(images: &Images, policy: &CollectionPolicy, lacked_room: bool) -> Loo
         );
     }
     Look { lacks_room, next_due: collected.next_due }
+}
+
+/// The built-in image, and those of the node's Pods.
+fn spared(node: &NodeShared) -> HashSet<Digest> {
+    let find = |name: &str| node.images.find(&Reference::parse(name).ok()?).ok().flatten();
+    let mut spared = HashSet::new();
+    spared.extend(node.images.find_builtin(&crate::TOOLBOX).ok().flatten().map(|image| image.id));
+    for context in node.pods() {
+        let pod = context.pod();
+        let ephemeral = pod.spec.ephemeral_containers.iter().map(|ephemeral| &ephemeral.container);
+        let containers = pod.spec.all_containers().chain(ephemeral);
+        spared.extend(containers.filter_map(|container| find(&container.image)).map(|image| image.id));
+        spared.extend(context.images());
+    }
+    spared
 }

@@ -70,6 +70,7 @@ pub struct Publish {
 pub struct Node {
     shared: Arc<NodeShared>,
     pods: tokio::task::JoinHandle<()>,
+    collecting: tokio::task::JoinHandle<()>,
 }
 
 /// What the Pods of a node share.
@@ -78,7 +79,7 @@ pub(crate) struct NodeShared {
     pub(crate) control_plane: Arc<dyn ControlPlane>,
     pub(crate) images: Images,
     pub(crate) kept_layers: Option<KeptLayers>,
-    collector: Option<Collector>,
+    pub(crate) collector: Option<Collector>,
     pub(crate) network: crate::network::NodeNetwork,
     pub(crate) allocations: Allocations,
     memory_bytes: OnceLock<u64>,
@@ -129,6 +130,13 @@ impl NodeShared {
         }
     }
 
+    /// Unused images may have to go.
+    fn look_at_images(&self) {
+        if let Some(collector) = &self.collector {
+            collector.look();
+        }
+    }
+
     /// Keeps the logs of Pods that are gone within their bound.
     fn prune_logs(&self) {
         let living: BTreeSet<_> = self
@@ -173,7 +181,7 @@ impl Node {
             true => KeptLayers::begin(&images.layer_directory(), &config.run_dir),
             false => None,
         };
-        let collector = config.image_collection.map(|policy| Collector::begin(images.clone(), policy));
+        let collector = config.image_collection.map(Collector::new);
         let shared = Arc::new(NodeShared {
             network: crate::network::NodeNetwork::new(&config),
             allocations: Allocations::new(crate::allocations::machine()),
@@ -192,7 +200,8 @@ impl Node {
             .map_err(|source| NodeError::Directory { path: shared.config.data_dir.clone(), source })?;
         shared.restore_network(&predecessor).await?;
         let pods = tokio::spawn(work(Arc::clone(&shared), predecessor));
-        Ok(Node { shared, pods })
+        let collecting = tokio::spawn(crate::collector::work(Arc::downgrade(&shared)));
+        Ok(Node { shared, pods, collecting })
     }
 
     /// Ways into the node's Pods, and what comes out of them.
@@ -204,8 +213,10 @@ impl Node {
     /// over); with no Pod left, nothing of the node stays on the machine. Every error is returned.
     pub async fn close(self) -> Vec<NodeError> {
         let has_pods = self.shared.pods().iter().any(|pod| pod.running_shim().is_some());
-        self.pods.abort();
-        let _ = self.pods.await;
+        for task in [self.pods, self.collecting] {
+            task.abort();
+            let _ = task.await;
+        }
         if let Some(kept_layers) = &self.shared.kept_layers {
             kept_layers.close().await;
         }
@@ -295,6 +306,7 @@ impl Pods {
                 }
             }
             PodChange::Synced => {
+                self.node.look_at_images();
                 for context in
                     std::mem::take(&mut self.unconfirmed).iter().filter_map(|uid| self.node.pod(uid))
                 {
@@ -355,12 +367,9 @@ impl Drop for Entry {
     fn drop(&mut self) {
         let removed = lock(&self.node.pods).remove(&self.uid);
         self.node.prune_logs();
-        if let Some(collector) = &self.node.collector {
-            removed
-                .into_iter()
-                .flat_map(|pod| pod.images())
-                .for_each(|image| self.node.images.was_used(&image));
-            collector.look();
+        if self.node.collector.is_some() {
+            removed.iter().flat_map(|pod| pod.images()).for_each(|image| self.node.images.was_used(&image));
+            self.node.look_at_images();
         }
     }
 }

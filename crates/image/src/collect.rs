@@ -25,6 +25,17 @@ pub struct CollectionPolicy {
     pub maximum_age: Option<Duration>,
 }
 
+/// What a collection is about, beside its policy.
+pub struct Scope<'a> {
+    /// These stay, though nobody holds them; asked only when something has to go.
+    pub spared: &'a dyn Fn() -> HashSet<Digest>,
+    /// Nothing counts as older than this for the maximum age: as a kubelet, a node that has just begun does not know what
+    /// its Pods will use.
+    pub aged_from: SystemTime,
+    /// Only tell what would go.
+    pub is_trial: bool,
+}
+
 impl Default for CollectionPolicy {
     /// The kubelet's.
     fn default() -> Self {
@@ -91,17 +102,24 @@ struct Plan {
     next_due: Option<SystemTime>,
 }
 
-fn plan(space: Space, mut images: Vec<Facts>, policy: &CollectionPolicy, now: SystemTime) -> Plan {
+fn plan(
+    space: Space,
+    mut images: Vec<Facts>,
+    policy: &CollectionPolicy,
+    aged_from: SystemTime,
+    now: SystemTime,
+) -> Plan {
     let mut plan = Plan { wanted_bytes: space.wanted_bytes(policy), ..Plan::default() };
     images.sort_by(|a, b| (a.last_used_at, a.loaded_at, &a.id).cmp(&(b.last_used_at, b.loaded_at, &b.id)));
     // A clock that was set back makes an image young, which keeps it.
     let age = |then: SystemTime| now.duration_since(then).unwrap_or_default();
     let mut uses: Vec<&(Digest, u64)> = images.iter().flat_map(|image| &image.layers).collect();
     for image in images.iter().filter(|image| !image.stays) {
-        let is_too_old = policy.maximum_age.is_some_and(|maximum| age(image.last_used_at) > maximum);
+        let unused_since = image.last_used_at.max(aged_from);
+        let is_too_old = policy.maximum_age.is_some_and(|maximum| age(unused_since) > maximum);
         let is_wanted = plan.freed_bytes < plan.wanted_bytes && age(image.loaded_at) >= policy.minimum_age;
         if !is_too_old && !is_wanted {
-            let due = policy.maximum_age.and_then(|maximum| image.last_used_at.checked_add(maximum));
+            let due = policy.maximum_age.and_then(|maximum| unused_since.checked_add(maximum));
             plan.next_due = [plan.next_due, due].into_iter().flatten().min();
             continue;
         }
@@ -122,13 +140,8 @@ fn plan(space: Space, mut images: Vec<Facts>, policy: &CollectionPolicy, now: Sy
 }
 
 impl Images {
-    /// Removes what `policy` says; with `is_trial` it only tells. The image `spared` stays.
-    pub fn collect(
-        &self,
-        policy: &CollectionPolicy,
-        spared: Option<&Digest>,
-        is_trial: bool,
-    ) -> Result<Collected, Error> {
+    /// Removes what `policy` says.
+    pub fn collect(&self, policy: &CollectionPolicy, scope: &Scope<'_>) -> Result<Collected, Error> {
         let space = self.space()?;
         let mut collected = Collected {
             used_percent: space.used_percent(),
@@ -140,12 +153,12 @@ impl Images {
             return Ok(collected);
         }
         let listed = self.list()?;
-        let facts = self.facts(&listed, spared)?;
-        let plan = plan(space, facts, policy, SystemTime::now());
+        let facts = self.facts(&listed, &(scope.spared)())?;
+        let plan = plan(space, facts, policy, scope.aged_from, SystemTime::now());
         collected.next_due = plan.next_due;
         for id in plan.remove {
             let Some(image) = listed.iter().find(|image| image.id == id) else { continue };
-            if is_trial {
+            if scope.is_trial {
                 collected.pruned.images.push(image.clone());
                 collected.pruned.freed_bytes = plan.freed_bytes;
             } else if let Some(freed_bytes) = self.remove_unused(image)? {
@@ -166,7 +179,7 @@ impl Images {
         })
     }
 
-    fn facts(&self, listed: &[ImageSummary], spared: Option<&Digest>) -> Result<Vec<Facts>, Error> {
+    fn facts(&self, listed: &[ImageSummary], spared: &HashSet<Digest>) -> Result<Vec<Facts>, Error> {
         let records: Vec<ImageRecord> =
             read_records(&self.path("images"))?.into_iter().map(|(_, record)| record).collect();
         let mut facts = Vec::new();
@@ -186,7 +199,7 @@ impl Images {
                 id: image.id.clone(),
                 loaded_at: SystemTime::UNIX_EPOCH + Duration::from_secs(image.loaded_at),
                 last_used_at: self.last_used_at(&image.id)?,
-                stays: image.in_use || Some(&image.id) == spared,
+                stays: image.in_use || spared.contains(&image.id),
                 layers,
             });
         }
@@ -225,7 +238,7 @@ mod tests {
     }
 
     fn planned(used_percent: u64, images: &[Facts], policy: &CollectionPolicy) -> (Vec<Digest>, u64, u64) {
-        let plan = plan(disk(used_percent), images.to_vec(), policy, now());
+        let plan = plan(disk(used_percent), images.to_vec(), policy, SystemTime::UNIX_EPOCH, now());
         (plan.remove, plan.wanted_bytes / GIB, plan.freed_bytes / GIB)
     }
 
@@ -274,8 +287,17 @@ mod tests {
             CollectionPolicy { maximum_age: Some(Duration::from_secs(3600)), ..CollectionPolicy::default() };
         let images = [image("old", 90, 61, &[("a", GIB)]), image("new", 90, 60, &[("b", GIB)])];
         assert_eq!(planned(10, &images, &policy), (vec![digest("old")], 0, 1));
-        let due = |images: &[Facts]| plan(disk(10), images.to_vec(), &policy, now()).next_due;
+        let due_from = |from: SystemTime, images: &[Facts]| {
+            plan(disk(10), images.to_vec(), &policy, from, now()).next_due
+        };
+        let due = |images: &[Facts]| due_from(SystemTime::UNIX_EPOCH, images);
         assert_eq!(due(&images), Some(now()), "the new one");
+        let begun = now() - Duration::from_secs(60);
+        assert_eq!(
+            due_from(begun, &images),
+            Some(now() + Duration::from_secs(59 * 60)),
+            "a node that has just begun"
+        );
         let young = image("young", 90, 5, &[("c", GIB)]);
         assert_eq!(due(std::slice::from_ref(&young)), Some(now() + Duration::from_secs(55 * 60)));
         let used = Facts { stays: true, ..young };

@@ -42,7 +42,7 @@ pub mod user;
 
 pub use crate::access::Presence;
 pub use crate::builtin::{BUILTIN_NAME, Toolbox};
-pub use crate::collect::{Collected, CollectionPolicy};
+pub use crate::collect::{Collected, CollectionPolicy, Scope};
 pub use crate::compression::Compression;
 pub use crate::digest::{Digest, DigestError};
 pub use crate::erofs::probe_erofs;

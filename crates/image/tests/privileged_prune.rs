@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use image::{CollectionPolicy, Images, Prune, Reference, Silent};
+use image::{CollectionPolicy, Images, Prune, Reference, Scope, Silent};
 use support::{Layer, TestImage, noise, store, tar_of};
 
 const SHARED_BYTES: usize = 200_000;
@@ -96,7 +96,9 @@ fn a_collection_takes_what_was_used_longest_ago_and_spares_what_is_young_or_held
         ..CollectionPolicy::default()
     };
     let names = |policy: &CollectionPolicy, is_trial: bool| {
-        let collected = store.collect(policy, Some(&spared), is_trial).unwrap();
+        let scope =
+            Scope { spared: &|| [spared.clone()].into(), aged_from: SystemTime::UNIX_EPOCH, is_trial };
+        let collected = store.collect(policy, &scope).unwrap();
         assert!(collected.pruned.freed_bytes <= collected.wanted_bytes, "{collected:?}");
         collected.pruned.images.into_iter().flat_map(|image| image.tags).collect::<Vec<_>>()
     };

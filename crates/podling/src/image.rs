@@ -4,13 +4,14 @@ mod details;
 mod sweep;
 mod table;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ::image::{
-    BUILTIN_NAME, CollectionPolicy, Digest, Images, Loaded, Prune, Pruned, PullOptions, Reference,
+    BUILTIN_NAME, CollectionPolicy, Digest, Images, Loaded, Prune, Pruned, PullOptions, Reference, Scope,
 };
 
 use crate::console::{Bars, human, print};
@@ -151,7 +152,9 @@ fn collect(
 ) -> Result<Pruned, ImageFailure> {
     let (high_percent, low_percent) = shares;
     let policy = CollectionPolicy { high_percent, low_percent, ..CollectionPolicy::default() };
-    let collected = images.collect(&policy, Some(spared), is_trial)?;
+    let spared = || HashSet::from([spared.clone()]);
+    let scope = Scope { spared: &spared, aged_from: SystemTime::UNIX_EPOCH, is_trial };
+    let collected = images.collect(&policy, &scope)?;
     let pruned = collected.pruned;
     if pruned.freed_bytes < collected.wanted_bytes {
         crate::console::print_warning(&format!(

@@ -18,7 +18,8 @@ struct Kept {
     bytes: u64,
 }
 
-/// Removes the oldest logs of Pods that are gone beyond the bound. `living` are the names of the directories to leave.
+/// Removes the oldest logs of Pods that are gone beyond the bound. `living` are the names of the directories to leave. Pods
+/// that go at the same time have each of them prune, so what has vanished is as good as removed.
 pub(crate) fn prune(logs: &Path, living: &BTreeSet<OsString>) -> io::Result<()> {
     prune_to(logs, living, MOST_PODS, MOST_BYTES)
 }
@@ -30,17 +31,24 @@ fn prune_to(logs: &Path, living: &BTreeSet<OsString>, most_pods: usize, most_byt
     };
     let mut kept = Vec::new();
     for entry in entries.flatten().filter(|entry| !living.contains(&entry.file_name())) {
-        kept.push(measure(entry.path())?);
+        kept.extend(unless_gone(measure(entry.path()))?);
     }
     kept.sort_by_key(|kept| std::cmp::Reverse(kept.changed_at));
     let mut bytes = 0;
     for (index, one) in kept.iter().enumerate() {
         bytes += one.bytes;
         if index >= most_pods || bytes > most_bytes {
-            linux::tree::remove(&one.path)?;
+            unless_gone(linux::tree::remove(&one.path))?;
         }
     }
     Ok(())
+}
+
+fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 /// `POD/CONTAINER/FILE`; what vanishes meanwhile counts for nothing.
@@ -86,5 +94,21 @@ mod tests {
         assert_eq!(left(), ["living", "new"]);
         prune_to(logs.path(), &living, 0, 0).unwrap();
         assert_eq!(left(), ["living"]);
+    }
+
+    #[test]
+    fn pods_that_go_at_once_prune_the_same_logs() {
+        let logs = tempfile::tempdir().unwrap();
+        for pod in 0..100 {
+            let directory = logs.path().join(pod.to_string()).join("web");
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(directory.join("0.log"), "a line").unwrap();
+        }
+        std::thread::scope(|scope| {
+            let pruning = (0..8).map(|_| scope.spawn(|| prune_to(logs.path(), &BTreeSet::new(), 0, 0)));
+            let pruning: Vec<_> = pruning.collect();
+            pruning.into_iter().for_each(|thread| thread.join().unwrap().unwrap());
+        });
+        assert_eq!(std::fs::read_dir(logs.path()).unwrap().count(), 0);
     }
 }
