@@ -21,6 +21,11 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     duration::parse(text)
 }
 
+/// As for `--layers`.
+pub(crate) fn parse_layers(text: &str) -> Result<image::Layers, String> {
+    image::layers(text)
+}
+
 /// As for `--image-gc`.
 pub(crate) fn parse_shares(text: &str) -> Result<(u8, u8), String> {
     image::shares(text)

@@ -60,6 +60,7 @@ struct Written {
     max_restart_delay: Option<String>,
     image_gc: Option<String>,
     image_max_age: Option<String>,
+    layers: Option<String>,
     no_node: bool,
 }
 
@@ -97,6 +98,8 @@ pub(super) fn decide(asked: typed::Serve) -> Result<Settings, Failure> {
     let shares = chosen("image-gc", asked.collection.image_gc, written.image_gc, typed::parse_shares)?;
     let (name, asked_age) = ("image-max-age", asked.collection.image_max_age);
     let max_age = chosen(name, asked_age, written.image_max_age, typed::parse_duration)?;
+    let layers = chosen("layers", None, written.layers, typed::parse_layers)?;
+    let layer_form = asked.layers.form().or_else(|| layers.and_then(typed::image::Layers::form));
     let node_name = asked.node_name.or(written.node_name);
     if let Some(name) = &node_name {
         model::names::dns_subdomain(name).map_err(|why| Failure::Setting {
@@ -126,7 +129,7 @@ pub(super) fn decide(asked: typed::Serve) -> Result<Settings, Failure> {
         event_ttl: event_ttl.unwrap_or(EVENT_TTL),
         client_timeout: asked.client_timeout,
         runtime: asked.runtime.or(written.runtime),
-        layer_form: asked.layers.form(),
+        layer_form,
         image_collection: collection(shares, max_age),
         policy,
     })
@@ -241,13 +244,15 @@ mod tests {
     }
 
     #[test]
-    fn unused_images_go_as_a_kubelet_has_them_go_unless_something_else_is_said() {
+    fn images_are_kept_as_a_kubelet_keeps_them_unless_something_else_is_said() {
         assert_eq!(decide(asked()).unwrap().image_collection, CollectionPolicy::default());
         let settings = with_file("image-gc = \"70:60\"\nimage-max-age = \"48h\"").unwrap();
         let policy = settings.image_collection;
         assert_eq!((policy.high_percent, policy.low_percent), (70, 60));
         assert_eq!(policy.maximum_age, Some(Duration::from_secs(48 * 3600)));
-        for wrong in ["image-gc = \"60:70\"", "image-max-age = \"old\""] {
+        let form = with_file("layers = \"directories\"").unwrap().layer_form;
+        assert_eq!(form, Some(image::LayerForm::Directory));
+        for wrong in ["image-gc = \"60:70\"", "image-max-age = \"old\"", "layers = \"tar\""] {
             assert!(with_file(wrong).is_err(), "{wrong}");
         }
     }

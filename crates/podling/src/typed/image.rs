@@ -94,6 +94,12 @@ enum Form {
     Directories,
 }
 
+/// As for `--layers`.
+pub(crate) fn layers(text: &str) -> Result<Layers, String> {
+    let form = Form::from_str(text, false);
+    form.map(|layers| Layers { layers }).map_err(|_| format!("{text:?} is none of auto, erofs, directories"))
+}
+
 impl Layers {
     /// `None`: whatever the kernel can do.
     pub(crate) fn form(self) -> Option<LayerForm> {
