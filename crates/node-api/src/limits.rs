@@ -9,6 +9,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How long a client may take to open the streams it asked for (`DefaultStreamCreationTimeout`).
     pub stream_creation_timeout: Duration,
+    /// How long a client is given to show that it reads, before it is sent what there is.
+    pub greeting_timeout: Duration,
     /// How long a client may take to close what has ended.
     pub linger_timeout: Duration,
     /// Streams open at once; a forwarded connection has two.
@@ -24,6 +26,7 @@ impl Default for Limits {
         Self {
             idle_timeout: Duration::from_secs(4 * 60 * 60),
             stream_creation_timeout: Duration::from_secs(30),
+            greeting_timeout: Duration::from_secs(1),
             linger_timeout: Duration::from_secs(10),
             streams: 2048,
             waiting_bytes: 4 << 20,

@@ -51,7 +51,10 @@ pub(crate) async fn websocket(server: &Server, path: &str, protocol: &str) -> We
     let (connection, answered) = upgrade(server, path, &headers).await;
     let chosen = answered.get("sec-websocket-protocol").map_or("", |value| value.to_str().unwrap());
     assert_eq!(chosen, protocol);
-    WebSocketStream::from_raw_socket(connection, Role::Client, None).await
+    let mut socket = WebSocketStream::from_raw_socket(connection, Role::Client, None).await;
+    // The library answers it with what is read or written next.
+    assert!(matches!(socket.next().await, Some(Ok(Message::Ping(_)))), "the server greets");
+    socket
 }
 
 /// All messages until the close frame, and its code.

@@ -131,8 +131,12 @@ impl Connection {
     /// Sends a request that has further headers; the answer is read by whoever asked.
     pub(crate) fn send(&mut self, method: &str, path: &str, head: &str, body: &str) -> Result {
         let request = format!("{method} {path} HTTP/1.1\r\nHost: podling\r\n{head}\r\n{body}");
-        self.stream.write_all(request.as_bytes()).attempt(format!("sending {method} {path}"))?;
-        self.stream.flush().attempt(format!("sending {method} {path}"))
+        self.write(request.as_bytes()).attempt(format!("sending {method} {path}"))
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result {
+        self.stream.write_all(bytes).and_then(|()| self.stream.flush()).attempt("writing to the node")
     }
 
     /// The head of an answer.
