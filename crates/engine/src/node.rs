@@ -1,11 +1,11 @@
 //! A node: its directories, its network, its images, and one task for each Pod.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use image::Images;
+use image::{Images, Reference};
 use lifecycle::{Fact, Policy};
 use model::pod::Pod;
 use tokio::sync::mpsc;
@@ -70,7 +70,6 @@ pub struct Publish {
 pub struct Node {
     shared: Arc<NodeShared>,
     pods: tokio::task::JoinHandle<()>,
-    collecting: tokio::task::JoinHandle<()>,
 }
 
 /// What the Pods of a node share.
@@ -79,7 +78,7 @@ pub(crate) struct NodeShared {
     pub(crate) control_plane: Arc<dyn ControlPlane>,
     pub(crate) images: Images,
     pub(crate) kept_layers: Option<KeptLayers>,
-    pub(crate) collector: Option<Collector>,
+    collector: Option<Collector>,
     pub(crate) network: crate::network::NodeNetwork,
     pub(crate) allocations: Allocations,
     memory_bytes: OnceLock<u64>,
@@ -128,6 +127,21 @@ impl NodeShared {
             Some(growth) => Ok(Arc::clone(growth)),
             None => Ok(Arc::clone(growth.insert(Arc::new(Growth::new()?)))),
         }
+    }
+
+    /// The built-in image, and those that Pods of the node name or were given, whether they run or not.
+    fn images_of_pods(&self) -> HashSet<image::Digest> {
+        let find = |name: &str| self.images.find(&Reference::parse(name).ok()?).ok().flatten();
+        let builtin = self.images.find_builtin(&crate::TOOLBOX).ok().flatten();
+        let mut found: HashSet<_> = builtin.into_iter().map(|image| image.id).collect();
+        for context in self.pods() {
+            let pod = context.pod();
+            let ephemeral = pod.spec.ephemeral_containers.iter().map(|ephemeral| &ephemeral.container);
+            let containers = pod.spec.all_containers().chain(ephemeral);
+            found.extend(containers.filter_map(|container| find(&container.image)).map(|image| image.id));
+            found.extend(context.images());
+        }
+        found
     }
 
     /// Unused images may have to go.
@@ -181,15 +195,17 @@ impl Node {
             true => KeptLayers::begin(&images.layer_directory(), &config.run_dir),
             false => None,
         };
-        let collector = config.image_collection.map(Collector::new);
-        let shared = Arc::new(NodeShared {
+        let shared = Arc::new_cyclic(|shared: &Weak<NodeShared>| NodeShared {
+            collector: config.image_collection.map(|policy| {
+                let shared = Weak::clone(shared);
+                Collector::begin(images.clone(), policy, move || Some(shared.upgrade()?.images_of_pods()))
+            }),
             network: crate::network::NodeNetwork::new(&config),
             allocations: Allocations::new(crate::allocations::machine()),
             config,
             control_plane,
             images,
             kept_layers,
-            collector,
             memory_bytes: OnceLock::new(),
             cores: OnceLock::new(),
             pods: Mutex::default(),
@@ -200,8 +216,7 @@ impl Node {
             .map_err(|source| NodeError::Directory { path: shared.config.data_dir.clone(), source })?;
         shared.restore_network(&predecessor).await?;
         let pods = tokio::spawn(work(Arc::clone(&shared), predecessor));
-        let collecting = tokio::spawn(crate::collector::work(Arc::downgrade(&shared)));
-        Ok(Node { shared, pods, collecting })
+        Ok(Node { shared, pods })
     }
 
     /// Ways into the node's Pods, and what comes out of them.
@@ -213,10 +228,8 @@ impl Node {
     /// over); with no Pod left, nothing of the node stays on the machine. Every error is returned.
     pub async fn close(self) -> Vec<NodeError> {
         let has_pods = self.shared.pods().iter().any(|pod| pod.running_shim().is_some());
-        for task in [self.pods, self.collecting] {
-            task.abort();
-            let _ = task.await;
-        }
+        self.pods.abort();
+        let _ = self.pods.await;
         if let Some(kept_layers) = &self.shared.kept_layers {
             kept_layers.close().await;
         }

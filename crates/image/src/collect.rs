@@ -27,8 +27,8 @@ pub struct CollectionPolicy {
 
 /// What a collection is about, beside its policy.
 pub struct Scope<'a> {
-    /// These stay, though nobody holds them; asked only when something has to go.
-    pub spared: &'a dyn Fn() -> HashSet<Digest>,
+    /// These stay, though nobody holds them; asked only when something has to go. None: it is not known, and nothing goes.
+    pub spared: &'a dyn Fn() -> Option<HashSet<Digest>>,
     /// Nothing counts as older than this for the maximum age: as a kubelet, a node that has just begun does not know what
     /// its Pods will use.
     pub aged_from: SystemTime,
@@ -152,8 +152,9 @@ impl Images {
         if collected.wanted_bytes == 0 && policy.maximum_age.is_none() {
             return Ok(collected);
         }
+        let Some(spared) = (scope.spared)() else { return Ok(collected) };
         let listed = self.list()?;
-        let facts = self.facts(&listed, &(scope.spared)())?;
+        let facts = self.facts(&listed, &spared)?;
         let plan = plan(space, facts, policy, scope.aged_from, SystemTime::now());
         collected.next_due = plan.next_due;
         for id in plan.remove {

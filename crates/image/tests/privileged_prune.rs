@@ -97,7 +97,7 @@ fn a_collection_takes_what_was_used_longest_ago_and_spares_what_is_young_or_held
     };
     let names = |policy: &CollectionPolicy, is_trial: bool| {
         let scope =
-            Scope { spared: &|| [spared.clone()].into(), aged_from: SystemTime::UNIX_EPOCH, is_trial };
+            Scope { spared: &|| Some([spared.clone()].into()), aged_from: SystemTime::UNIX_EPOCH, is_trial };
         let collected = store.collect(policy, &scope).unwrap();
         assert!(collected.pruned.freed_bytes <= collected.wanted_bytes, "{collected:?}");
         collected.pruned.images.into_iter().flat_map(|image| image.tags).collect::<Vec<_>>()

@@ -152,7 +152,7 @@ fn collect(
 ) -> Result<Pruned, ImageFailure> {
     let (high_percent, low_percent) = shares;
     let policy = CollectionPolicy { high_percent, low_percent, ..CollectionPolicy::default() };
-    let spared = || HashSet::from([spared.clone()]);
+    let spared = || Some(HashSet::from([spared.clone()]));
     let scope = Scope { spared: &spared, aged_from: SystemTime::UNIX_EPOCH, is_trial };
     let collected = images.collect(&policy, &scope)?;
     let pruned = collected.pruned;

@@ -149,7 +149,7 @@ const CREDENTIALS_HINT: &str =
 impl RegistryError {
     /// As it is told to somebody who had no credentials to show: most registries refuse strangers in words that do not tell
     /// whether the image is private or not there at all.
-    pub(crate) fn to_a_stranger(mut self) -> Self {
+    pub(crate) fn told_to_a_stranger(mut self) -> Self {
         if let Self::Answer { status: Status(401 | 403), words, .. } = &mut self {
             words.push_str("; no credentials are known for it: ");
             words.push_str(CREDENTIALS_HINT);

@@ -115,7 +115,7 @@ impl Connection {
                 Err(error) => error,
             };
             let knows_none = self.access.lock().await.knows_none;
-            return Err(if knows_none { refusal.to_a_stranger() } else { refusal });
+            return Err(if knows_none { refusal.told_to_a_stranger() } else { refusal });
         }
     }
 

@@ -1,5 +1,5 @@
 //! Layers that are EROFS images: each is mounted once, for all containers of the Pod, and ends with the shim's mount
-//! namespace. While somebody else has it mounted too, both share what was read of it ([`mounted`](crate::mounted)).
+//! namespace. While somebody else has it mounted too, both share what was read of it ([`mounted`]).
 //!
 //! This is the one mount that the shim makes itself once the Pod runs, so that containers share it and its pages. It waits
 //! for the disk that the images are on, as writing the logs waits for theirs.
