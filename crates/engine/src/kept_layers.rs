@@ -60,7 +60,7 @@ impl KeptLayers {
     /// to be had, which costs time but nothing else.
     pub(crate) fn begin(layers: &Path, place: &Path) -> Option<Self> {
         let begun = Self::watch_and_begin(layers, place);
-        begun.inspect_err(|error| warn_of_none(error)).ok()
+        begun.inspect_err(warn_of_none).ok()
     }
 
     fn watch_and_begin(layers: &Path, place: &Path) -> io::Result<Self> {
