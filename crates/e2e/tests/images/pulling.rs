@@ -206,6 +206,14 @@ fn a_proxy_of_the_environment_is_used_and_settings_are_read_from_a_directory() {
     assert_eq!(pulled.code, 0, "{pulled}");
     let first = proxy.requests.recv_timeout(PATIENCE).unwrap();
     assert!(first.starts_with("GET http://registry.example:5000/v2/team/app/manifests/v1 "), "{first}");
+
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let refused = podling
+        .prepare(["image", "pull", "registry.example:5000/team/app:v2"])
+        .env("PODLING_CERTS_D", settings.to_str().unwrap())
+        .env("HTTP_PROXY", &format!("http://{nobody}"))
+        .finish();
+    refused.assert_failed(125, &["cannot connect to registry.example:5000", "HTTP_PROXY is set"]);
 }
 
 #[test]

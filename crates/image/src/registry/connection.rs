@@ -381,7 +381,12 @@ impl Connection {
         if error.is_timeout() && !error.is_connect() {
             RegistryError::Silent { host, progress, seconds: self.timeouts.read.as_secs() }
         } else if error.is_connect() || error.is_builder() {
-            RegistryError::Connect { host, cause: cause + words::tls_hint(error) }
+            let is_set = |name: &str| std::env::var_os(name).is_some_and(|proxy| !proxy.is_empty());
+            let proxy = match self.endpoint.is_loopback() {
+                true => String::new(),
+                false => words::proxy_hint(self.endpoint.base.scheme(), is_set),
+            };
+            RegistryError::Connect { host, cause: cause + words::tls_hint(error) + &proxy }
         } else {
             RegistryError::Broken { host, progress, cause }
         }

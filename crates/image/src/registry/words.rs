@@ -41,6 +41,15 @@ pub(super) fn tls_hint(error: &reqwest::Error) -> &'static str {
     }
 }
 
+/// That it may have been a proxy that could not be reached; `is_set` looks into the environment.
+pub(super) fn proxy_hint(scheme: &str, is_set: impl Fn(&str) -> bool) -> String {
+    let own = if scheme == "https" { ["HTTPS_PROXY", "https_proxy"] } else { ["HTTP_PROXY", "http_proxy"] };
+    let set = own.into_iter().chain(["ALL_PROXY", "all_proxy"]).find(|name| is_set(name));
+    set.map_or_else(String::new, |name| {
+        format!("; {name} is set, so it is the proxy that was asked, unless NO_PROXY names this host")
+    })
+}
+
 fn certificate(problem: &CertificateError) -> String {
     use CertificateError as E;
     match problem {
@@ -76,6 +85,14 @@ fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proxy_is_named_by_the_variable_that_it_comes_from() {
+        let hint = |scheme, set: &'static [&str]| proxy_hint(scheme, |name| set.contains(&name));
+        assert_eq!(hint("https", &["HTTP_PROXY", "NO_PROXY"]), "");
+        assert!(hint("https", &["https_proxy", "ALL_PROXY"]).starts_with("; https_proxy is set"));
+        assert!(hint("http", &["HTTPS_PROXY", "all_proxy"]).starts_with("; all_proxy is set"));
+    }
 
     #[test]
     fn what_is_wrong_with_a_certificate_is_said_to_people() {
