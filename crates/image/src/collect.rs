@@ -154,6 +154,9 @@ impl Images {
         }
         let Some(spared) = (scope.spared)() else { return Ok(collected) };
         let listed = self.list()?;
+        if !scope.is_trial {
+            listed.iter().filter(|image| image.in_use).for_each(|image| self.was_used(&image.id));
+        }
         let facts = self.facts(&listed, &spared)?;
         let plan = plan(space, facts, policy, scope.aged_from, SystemTime::now());
         collected.next_due = plan.next_due;
@@ -192,9 +195,6 @@ impl Images {
                     .pin_layer(layer)?
                     .map_or(0, |(_, layer)| layer.unpacked_bytes.saturating_add(layer.blob_bytes));
                 layers.push((layer.clone(), bytes));
-            }
-            if image.in_use {
-                self.was_used(&image.id);
             }
             facts.push(Facts {
                 id: image.id.clone(),

@@ -44,8 +44,13 @@ fn what_nobody_uses_for_too_long_is_removed_and_what_somebody_uses_stays() {
         "user",
         "containers: [{name: app, image: busybox, imagePullPolicy: Never, command: [sleep, infinity]}]",
     );
-    let file = podling.base().join("user.yaml");
-    std::fs::write(&file, user).unwrap();
+    Image::toolbox(&podling, "done:v1").layer(&[("three", 0o644, b"3")]).load();
+    let done = pod(
+        "done",
+        "restartPolicy: Never\ncontainers: [{name: app, image: 'done:v1', imagePullPolicy: Never, command: ['true']}]",
+    );
+    let file = podling.base().join("pods.yaml");
+    std::fs::write(&file, format!("{user}\n---\n{done}")).unwrap();
     let removals = Removals::watch(&podling);
 
     let mut node = Node::start(&podling, &[]);
@@ -55,6 +60,7 @@ fn what_nobody_uses_for_too_long_is_removed_and_what_somebody_uses_stays() {
     };
     kubectl(&node, &format!("apply -f {}", file.display()));
     kubectl(&node, "wait --for=condition=Ready pod/user --timeout=60s");
+    kubectl(&node, "wait --for=jsonpath={.status.phase}=Succeeded pod/done --timeout=60s");
     assert!(listed(&podling, "here:v1").is_some(), "without an age they stay");
     node.kill();
 
@@ -66,7 +72,12 @@ fn what_nobody_uses_for_too_long_is_removed_and_what_somebody_uses_stays() {
     assert_eq!(used["in_use"], true);
     assert!(listed(&podling, "podling/toolbox:latest").is_some(), "what is built in is no burden");
 
+    let named = listed(&podling, "done:v1").expect("a Pod that has ended names it");
+    assert_eq!(named["in_use"], false);
+
     kubectl(&node, "delete pod user --now");
     removals.wait_for("busybox:latest");
+    kubectl(&node, "delete pod done --now");
+    removals.wait_for("done:v1");
     image(&podling, &["inspect", "busybox"]).assert_failed(125, &["busybox"]);
 }

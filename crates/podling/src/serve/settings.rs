@@ -81,10 +81,11 @@ pub(super) fn decide(asked: typed::Serve) -> Result<Settings, Failure> {
         Some(path) => read(path)?,
         None => Written::default(),
     };
+    let node = asked.node;
     let network = |name: &'static str, text: String| {
         text.parse::<Network>().map_err(|error| Failure::Setting { name, text, why: error.to_string() })
     };
-    let pod_cidr = asked.pod_cidr.or(written.pod_cidr).map(|text| network("pod-cidr", text)).transpose()?;
+    let pod_cidr = node.pod_cidr.or(written.pod_cidr).map(|text| network("pod-cidr", text)).transpose()?;
     let service_cidr = asked.service_cidr.or(written.service_cidr).unwrap_or_else(|| SERVICE_CIDR.to_owned());
     let service_cidr = network("service-cidr", service_cidr)?;
     if let Some(overlapping) = pod_cidr.filter(|pods| pods.overlaps(service_cidr)) {
@@ -92,14 +93,13 @@ pub(super) fn decide(asked: typed::Serve) -> Result<Settings, Failure> {
         return Err(Failure::Setting { name: "pod-cidr", text: overlapping.to_string(), why });
     }
     let event_ttl = chosen("event-ttl", asked.event_ttl, written.event_ttl, typed::parse_duration)?;
-    let name = "max-restart-delay";
-    let policy =
-        policy(chosen(name, asked.max_restart_delay, written.max_restart_delay, typed::parse_duration)?)?;
-    let shares = chosen("image-gc", asked.collection.image_gc, written.image_gc, typed::parse_shares)?;
-    let (name, asked_age) = ("image-max-age", asked.collection.image_max_age);
+    let (name, asked_delay) = ("max-restart-delay", node.max_restart_delay);
+    let policy = policy(chosen(name, asked_delay, written.max_restart_delay, typed::parse_duration)?)?;
+    let shares = chosen("image-gc", node.collection.image_gc, written.image_gc, typed::parse_shares)?;
+    let (name, asked_age) = ("image-max-age", node.collection.image_max_age);
     let max_age = chosen(name, asked_age, written.image_max_age, typed::parse_duration)?;
     let layers = chosen("layers", None, written.layers, typed::parse_layers)?;
-    let layer_form = asked.layers.form().or_else(|| layers.and_then(typed::image::Layers::form));
+    let layer_form = node.layers.form().or_else(|| layers.and_then(typed::image::Layers::form));
     let node_name = asked.node_name.or(written.node_name);
     if let Some(name) = &node_name {
         model::names::dns_subdomain(name).map_err(|why| Failure::Setting {
@@ -109,7 +109,7 @@ pub(super) fn decide(asked: typed::Serve) -> Result<Settings, Failure> {
         })?;
     }
     let mut labels = written.labels;
-    labels.extend(asked.labels);
+    labels.extend(node.labels);
     let mut tls_names = written.tls_names;
     tls_names.extend(asked.tls_names);
     let absolute = |path: PathBuf| std::path::absolute(&path).map_err(Failure::io("find", path));
@@ -128,7 +128,7 @@ pub(super) fn decide(asked: typed::Serve) -> Result<Settings, Failure> {
         tls_names,
         event_ttl: event_ttl.unwrap_or(EVENT_TTL),
         client_timeout: asked.client_timeout,
-        runtime: asked.runtime.or(written.runtime),
+        runtime: node.runtime.or(written.runtime),
         layer_form,
         image_collection: collection(shares, max_age),
         policy,
@@ -175,12 +175,7 @@ pub(super) fn of_join(asked: typed::Join) -> Result<Settings, Failure> {
         data_dir: Some(asked.directories.data_dir),
         run_dir: Some(asked.directories.run_dir),
         image_dir: Some(asked.directories.image_dir),
-        pod_cidr: asked.pod_cidr,
-        labels: asked.labels,
-        runtime: asked.runtime,
-        max_restart_delay: asked.max_restart_delay,
-        collection: asked.collection,
-        layers: asked.layers,
+        node: asked.node,
         ..typed::Serve::default()
     })
 }
